@@ -1,0 +1,160 @@
+//! Every way a handler can fail us: its errorType, its message, and what becomes of the process.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::document::ErrorDocument;
+use crate::handler::process::Exit;
+
+/// A handler's failure. The messages are read by people in a hurry: what happened, where, what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Fault {
+    /// A setting has an invalid value. The text names it, its value and what is allowed.
+    #[error("{0}")]
+    InvalidConfiguration(String),
+    /// No command is set, or none is found. The text lists where it was looked for.
+    #[error("{0}")]
+    HandlerNotFound(String),
+    /// The command is there but does not run. The text says why and how to mend it.
+    #[error("{0}")]
+    InvalidEntrypoint(String),
+    /// Under SnapStart: not ready in time.
+    #[error(
+        "the handler was not ready within {} ms; it is ready when it begins to read stdin or sends {{\"ready\":true}}; \
+         raise BOOTSTRAP_INIT_TIMEOUT_MS or make it start faster",
+        .0.as_millis()
+    )]
+    InitTimeout(Duration),
+    /// The process ended before it was ready.
+    #[error("the handler ended with {exit} before it was ready{}", hint(*.exit, true))]
+    ExitBeforeReady {
+        /// How it ended.
+        exit: Exit,
+    },
+    /// The process ended before it replied.
+    #[error("the handler ended with {exit} before it replied{}", hint(*.exit, false))]
+    ExitBeforeReply {
+        /// How it ended.
+        exit: Exit,
+    },
+    /// The handler closed its stdin without having read the event, and lives on.
+    #[error("the handler closed its stdin before it read the event; a handler reads one event a line until its stdin ends")]
+    StdinClosed,
+    /// The handler said `{"ready":false}` after it had counted as ready.
+    #[error("the handler said that it is not ready: {}: {}", .0.error_type, .0.error_message)]
+    Unready(Box<ErrorDocument>),
+    /// The deadline, less the margin.
+    #[error(
+        "the handler did not reply within {} ms (the invocation had {} ms, less a margin of {} ms to report this); \
+         its process group was ended",
+        .had.saturating_sub(*.margin).as_millis(), .had.as_millis(), .margin.as_millis()
+    )]
+    Timeout {
+        /// From the event's arrival to Lambda's deadline.
+        had: Duration,
+        /// How much earlier bootstrap answered.
+        margin: Duration,
+    },
+    /// A malformed reply. The text says what is wrong with it, where, and quotes it.
+    #[error("{0}")]
+    InvalidReply(String),
+    /// The handler closed every reply channel but lives on.
+    #[error("the handler closed its stdout and descriptor 3, so it can't reply, but it lives on; keep one of them open")]
+    ReplyChannelClosed,
+    /// A response over the platform's limit.
+    #[error(
+        "the response has {} bytes, and a function may return at most {} (6 MiB + 100); return less, \
+         or put the data somewhere and return a link to it",
+        .size.map_or("more than 8388608".to_owned(), |size| size.to_string()), LARGEST_RESPONSE
+    )]
+    ResponseSizeTooLarge {
+        /// In bytes; unknown where its line was not read to its end.
+        size: Option<usize>,
+    },
+}
+
+/// The platform's limit for a buffered response, in bytes: 6 MiB + 100. RIE answers 413 beyond it.
+pub const LARGEST_RESPONSE: usize = 6 * 1024 * 1024 + 100;
+
+impl Fault {
+    /// The `errorType` that Lambda and the caller see.
+    #[must_use]
+    pub fn error_type(&self) -> &'static str {
+        match self {
+            Self::InvalidConfiguration(_) => "Runtime.InvalidConfiguration",
+            Self::HandlerNotFound(_) => "Runtime.HandlerNotFound",
+            Self::InvalidEntrypoint(_) => "Runtime.InvalidEntrypoint",
+            Self::InitTimeout(_) => "Runtime.InitTimeout",
+            Self::ExitBeforeReady { .. } | Self::ExitBeforeReply { .. } | Self::StdinClosed | Self::Unready(_) => "Runtime.ExitError",
+            Self::Timeout { .. } => "Function.Timeout",
+            Self::InvalidReply(_) => "Runtime.InvalidReply",
+            Self::ReplyChannelClosed => "Runtime.ReplyChannelClosed",
+            Self::ResponseSizeTooLarge { .. } => "Function.ResponseSizeTooLarge",
+        }
+    }
+
+    /// The error document, with the handler's last log lines.
+    #[must_use]
+    pub fn document(&self, last_lines: Vec<String>) -> ErrorDocument {
+        ErrorDocument::new(self.error_type(), self.to_string(), last_lines)
+    }
+}
+
+/// What an exit usually means.
+fn hint(exit: Exit, starting: bool) -> &'static str {
+    match exit {
+        Exit::Status(0) if starting => {
+            "; a handler reads one event a line from stdin, replies to each, and ends when its stdin ends"
+        }
+        Exit::Status(126) => "; status 126 from a shell or env means that a command could not be executed",
+        Exit::Status(127) => "; status 127 from a shell or env means that a command was not found",
+        Exit::Signal(9) => "; bootstrap did not send it: the usual sender is the kernel, when memory runs out",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_say_what_happened_and_what_to_do() {
+        for (fault, text) in [
+            (Fault::ExitBeforeReply { exit: Exit::Status(7) }, "the handler ended with exit status 7 before it replied"),
+            (
+                Fault::ExitBeforeReply { exit: Exit::Signal(9) },
+                "the handler ended with signal SIGKILL before it replied; bootstrap did not send it: the usual sender is the kernel, \
+                 when memory runs out",
+            ),
+            (
+                Fault::ExitBeforeReady { exit: Exit::Status(0) },
+                "the handler ended with exit status 0 before it was ready; a handler reads one event a line from stdin, replies to each, \
+                 and ends when its stdin ends",
+            ),
+            (
+                Fault::Timeout { had: Duration::from_millis(3000), margin: Duration::from_millis(150) },
+                "the handler did not reply within 2850 ms (the invocation had 3000 ms, less a margin of 150 ms to report this); \
+                 its process group was ended",
+            ),
+            (
+                Fault::ResponseSizeTooLarge { size: Some(6_291_557) },
+                "the response has 6291557 bytes, and a function may return at most 6291556 (6 MiB + 100); return less, \
+                 or put the data somewhere and return a link to it",
+            ),
+            (
+                Fault::InitTimeout(Duration::from_millis(9000)),
+                "the handler was not ready within 9000 ms; it is ready when it begins to read stdin or sends {\"ready\":true}; \
+                 raise BOOTSTRAP_INIT_TIMEOUT_MS or make it start faster",
+            ),
+        ] {
+            assert_eq!(fault.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn every_error_type_is_one_that_lambda_keeps() {
+        let fault = Fault::ReplyChannelClosed;
+        assert_eq!(fault.document(Vec::new()).type_header(), fault.error_type());
+    }
+}

@@ -1,0 +1,385 @@
+//! Starting, signalling and reaping processes: the only place that does.
+//!
+//! Bootstrap is a child subreaper, so what a handler leaves behind becomes bootstrap's child, and one `waitpid(-1)` loop
+//! ([`Children::reap`]) collects everything. That is why nothing else in this program may wait for a process: two waiters steal
+//! each other's exit statuses.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitOptions};
+use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
+use tokio::sync::oneshot;
+
+/// The descriptor on which a handler may send its replies (protocol, section 2).
+pub const REPLY_FD: i32 = 3;
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It called `exit` with this status.
+    Status(i32),
+    /// A signal of this number ended it.
+    Signal(i32),
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "exit status {status}"),
+            Self::Signal(number) => match signal_name(*number) {
+                Some(name) => write!(f, "signal {name}"),
+                None => write!(f, "signal {number}"),
+            },
+        }
+    }
+}
+
+/// The name of a signal that can end a process.
+fn signal_name(number: i32) -> Option<&'static str> {
+    let named = [
+        (Signal::HUP, "SIGHUP"),
+        (Signal::INT, "SIGINT"),
+        (Signal::QUIT, "SIGQUIT"),
+        (Signal::ILL, "SIGILL"),
+        (Signal::TRAP, "SIGTRAP"),
+        (Signal::ABORT, "SIGABRT"),
+        (Signal::BUS, "SIGBUS"),
+        (Signal::FPE, "SIGFPE"),
+        (Signal::KILL, "SIGKILL"),
+        (Signal::USR1, "SIGUSR1"),
+        (Signal::SEGV, "SIGSEGV"),
+        (Signal::USR2, "SIGUSR2"),
+        (Signal::PIPE, "SIGPIPE"),
+        (Signal::ALARM, "SIGALRM"),
+        (Signal::TERM, "SIGTERM"),
+        (Signal::XCPU, "SIGXCPU"),
+        (Signal::XFSZ, "SIGXFSZ"),
+        (Signal::VTALARM, "SIGVTALRM"),
+        (Signal::PROF, "SIGPROF"),
+        (Signal::IO, "SIGIO"),
+        (Signal::SYS, "SIGSYS"),
+    ];
+    named.iter().find(|(signal, _)| signal.as_raw() == number).map(|(_, name)| *name)
+}
+
+/// What to start, and with which environment beside bootstrap's own.
+#[derive(Debug)]
+pub struct Spawn<'a> {
+    /// The file to execute; never searched for on `PATH`.
+    pub program: &'a Path,
+    /// `argv[0]`.
+    pub arg0: &'a OsStr,
+    /// The arguments after `argv[0]`.
+    pub args: &'a [OsString],
+    /// The working directory.
+    pub directory: &'a Path,
+    /// Variables taken out of the environment.
+    pub without: &'a [&'a str],
+    /// Variables put into the environment.
+    pub with: &'a [(&'a str, &'a OsStr)],
+}
+
+/// The child's ends of its channels.
+#[derive(Debug)]
+pub struct ChildEnds {
+    /// Descriptor 0.
+    pub stdin: OwnedFd,
+    /// Descriptor 1.
+    pub stdout: OwnedFd,
+    /// Descriptor 2.
+    pub stderr: OwnedFd,
+    /// Descriptor 3, if it gets one.
+    pub reply: Option<OwnedFd>,
+}
+
+/// Every process below bootstrap, and who wants to know of its end.
+///
+/// A cheap handle; all clones are the same set.
+#[derive(Debug, Clone)]
+pub struct Children(Rc<RefCell<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    leaders: HashMap<i32, oneshot::Sender<Exit>>,
+    /// During the shutdown phase the members of a group outlive its leader for the grace period.
+    spare_groups: bool,
+}
+
+/// A process that [`Children::spawn`] started: the leader of a process group of its own.
+#[derive(Debug)]
+pub struct Process {
+    pid: Pid,
+    children: Children,
+    exit: oneshot::Receiver<Exit>,
+}
+
+impl Children {
+    /// Makes this process a subreaper and its open descriptors private.
+    ///
+    /// # Errors
+    /// When the platform refuses; nothing is known to.
+    pub fn adopt() -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+        keep_descriptors_private()?;
+        Ok(Self(Rc::new(RefCell::new(Inner { leaders: HashMap::new(), spare_groups: false }))))
+    }
+
+    /// Starts a process as the leader of its own group. It dies with the calling thread, which must therefore be the main one.
+    ///
+    /// # Errors
+    /// Those of `fork`, `chdir` and `execve`, as the child saw them.
+    #[expect(unsafe_code, reason = "pre_exec, argued for below")]
+    pub fn spawn(&self, what: &Spawn<'_>, ends: ChildEnds) -> io::Result<Process> {
+        let mut command = std::process::Command::new(what.program);
+        command.arg0(what.arg0).args(what.args).current_dir(what.directory);
+        for name in what.without {
+            command.env_remove(name);
+        }
+        command.envs(what.with.iter().copied());
+        command.stdin(Stdio::from(ends.stdin)).stdout(Stdio::from(ends.stdout)).stderr(Stdio::from(ends.stderr));
+        command.process_group(0);
+        let parent = rustix::process::getpid();
+        let reply = ends.reply;
+        // SAFETY: between fork and exec only async-signal-safe calls are allowed. These are bare system calls; nothing allocates,
+        // locks or panics. Descriptor 3 of this process is always open (`keep_descriptors_private` sees to that), so it is neither
+        // the pipe on which the standard library reports a failed exec nor the reply pipe's own number.
+        unsafe {
+            command.pre_exec(move || {
+                if let Some(reply) = &reply {
+                    let mut target = OwnedFd::from_raw_fd(REPLY_FD);
+                    let copied = rustix::io::dup2(reply, &mut target);
+                    let _ = target.into_raw_fd();
+                    copied?;
+                }
+                die_with(parent)
+            });
+        }
+        let child = command.spawn()?;
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::Other)?;
+        let (tell, exit) = oneshot::channel();
+        self.0.borrow_mut().leaders.insert(pid.as_raw_nonzero().get(), tell);
+        Ok(Process { pid, children: self.clone(), exit })
+    }
+
+    /// Collects what has ended, forever.
+    ///
+    /// # Errors
+    /// When SIGCHLD can't be listened to.
+    pub fn watch(&self) -> io::Result<impl Future<Output = ()> + use<>> {
+        let mut ended: SignalStream = signal(SignalKind::child())?;
+        let children = self.clone();
+        Ok(async move {
+            loop {
+                children.reap();
+                ended.recv().await;
+            }
+        })
+    }
+
+    /// Collects what has ended by now. Returns whether any process is left.
+    pub fn reap(&self) -> bool {
+        loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) => {
+                    let number = pid.as_raw_nonzero().get();
+                    let Some(tell) = self.0.borrow_mut().leaders.remove(&number) else { continue };
+                    // The group goes with its leader. The leader's number can't have been given to another process in the
+                    // instant since it was collected, and while members are left the kernel doesn't reuse it at all.
+                    if !self.0.borrow().spare_groups {
+                        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+                    }
+                    let exit = match (status.exit_status(), status.terminating_signal()) {
+                        (Some(status), _) => Exit::Status(status),
+                        (None, signal) => Exit::Signal(signal.unwrap_or_default()),
+                    };
+                    let _ = tell.send(exit);
+                }
+                Ok(None) => return true,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// From now on a leader's end leaves the rest of its group alone: the shutdown phase has begun, and they have the grace period.
+    pub fn spare_groups(&self) {
+        self.0.borrow_mut().spare_groups = true;
+    }
+
+    /// Waits until no process is left, at most until `latest`. Returns whether none is.
+    pub async fn gone(&self, latest: Instant) -> bool {
+        // `watch` is told of the same SIGCHLD and may collect first, so this asks again by itself.
+        loop {
+            if !self.reap() {
+                return true;
+            }
+            if Instant::now() >= latest {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Ends every process below this one, those in sessions of their own included, and waits for them, at most `limit`.
+    ///
+    /// What `/proc` does not show (it may not be mounted, and it is Linux's) keeps running unless it is in a leader's group.
+    pub async fn kill_all(&self, limit: Duration) {
+        let latest = Instant::now() + limit;
+        while self.reap() {
+            let leaders: Vec<i32> = self.0.borrow().leaders.keys().copied().collect();
+            for leader in leaders {
+                if let Some(leader) = Pid::from_raw(leader) {
+                    let _ = rustix::process::kill_process_group(leader, Signal::KILL);
+                }
+            }
+            // A process may fork while the list is read: the loop comes back until none is left.
+            for pid in descendants() {
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
+            if Instant::now() >= latest {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+impl Process {
+    /// The process id, which is also the process group's.
+    #[must_use]
+    pub fn id(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
+    /// Waits for its end. Cancel safe. What is left of its group has been ended by then, except in the shutdown phase.
+    pub async fn exited(&mut self) -> Exit {
+        match (&mut self.exit).await {
+            Ok(exit) => exit,
+            // The sender lives in `Children` until it is used, and this holds a `Children`.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// How it ended, if it is known to have.
+    pub fn try_exited(&mut self) -> Option<Exit> {
+        self.children.reap();
+        self.exit.try_recv().ok()
+    }
+
+    /// Sends SIGTERM to the group.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Ends the whole group.
+    pub fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    fn signal(&self, signal: Signal) {
+        // Once the leader was collected its number may belong to somebody else.
+        if self.children.0.borrow().leaders.contains_key(&self.id()) {
+            let _ = rustix::process::kill_process_group(self.pid, signal);
+        }
+    }
+}
+
+/// Asks the kernel to end this process when its parent dies, and checks that the parent has not died before.
+#[cfg(target_os = "linux")]
+fn die_with(parent: Pid) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    if rustix::process::getppid() == Some(parent) {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::Other.into())
+    }
+}
+
+/// Only Linux has a parent-death signal; elsewhere the end of stdin has to do.
+#[cfg(not(target_os = "linux"))]
+fn die_with(_parent: Pid) -> io::Result<()> {
+    Ok(())
+}
+
+/// Marks what this process inherited beyond descriptor 2 as close-on-exec, and makes sure that descriptor 3 is taken.
+///
+/// Everything that Rust opens is close-on-exec; what came from outside (`_LAMBDA_TELEMETRY_LOG_FD`, a shell's `5>file`) is not.
+#[expect(unsafe_code, reason = "borrowing a descriptor by number, argued for below")]
+fn keep_descriptors_private() -> io::Result<()> {
+    let inherited: Vec<i32> = match std::fs::read_dir("/dev/fd") {
+        Ok(entries) => entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect(),
+        Err(_) => (REPLY_FD..1024).collect(),
+    };
+    for number in inherited.into_iter().filter(|number| *number >= REPLY_FD) {
+        // SAFETY: the descriptor is used for this one call only; where it is closed (the directory's own is by now) the call
+        // fails with EBADF and nothing happens.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        let _ = rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC);
+    }
+    loop {
+        let placeholder = std::fs::File::open("/dev/null")?;
+        if placeholder.as_raw_fd() > REPLY_FD {
+            return Ok(());
+        }
+        let _ = placeholder.into_raw_fd();
+    }
+}
+
+/// Every process below this one that `/proc` shows.
+#[cfg(target_os = "linux")]
+fn descendants() -> Vec<Pid> {
+    let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    for pid in entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
+        if let Some(parent) = parent_of(pid) {
+            children.entry(parent).or_default().push(pid);
+        }
+    }
+    let mut found = Vec::new();
+    let mut open = vec![rustix::process::getpid().as_raw_nonzero().get()];
+    while let Some(pid) = open.pop() {
+        for child in children.remove(&pid).unwrap_or_default() {
+            open.push(child);
+            found.extend(Pid::from_raw(child));
+        }
+    }
+    found
+}
+
+/// Where there is no `/proc`, groups are all that can be ended.
+#[cfg(not(target_os = "linux"))]
+fn descendants() -> Vec<Pid> {
+    Vec::new()
+}
+
+/// The fourth field of `/proc/PID/stat`. The second is the command's name in parentheses and may hold spaces and parentheses.
+#[cfg(target_os = "linux")]
+fn parent_of(pid: i32) -> Option<i32> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let after_name = &stat[memchr::memrchr(b')', &stat)? + 1..];
+    std::str::from_utf8(after_name).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exit_is_told_by_status_or_by_the_signals_name() {
+        assert_eq!(Exit::Status(7).to_string(), "exit status 7");
+        assert_eq!(Exit::Signal(9).to_string(), "signal SIGKILL");
+        assert_eq!(Exit::Signal(11).to_string(), "signal SIGSEGV");
+        assert_eq!(Exit::Signal(62).to_string(), "signal 62");
+    }
+}

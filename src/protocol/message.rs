@@ -1,0 +1,179 @@
+//! From an [`Invocation`] to the bytes of its message.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{Bytes, BytesMut};
+
+use crate::protocol::structure::{self, Structure};
+use crate::runtime::invocation::Invocation;
+use crate::trace;
+
+/// A message as it goes to the handler: the parts of one line, the event's chunks among them uncopied.
+pub type Message = Vec<Bytes>;
+
+/// Makes messages. What is the same in each is made once.
+#[derive(Debug)]
+pub struct Encoder {
+    /// The context members from the environment, as JSON, each with a comma before it.
+    function: String,
+}
+
+impl Encoder {
+    /// An encoder whose messages have these members at the end of their context.
+    #[must_use]
+    pub fn new(function: &[(&str, String)]) -> Self {
+        let mut text = String::new();
+        for (name, value) in function {
+            member(&mut text, name, |text| string(text, value));
+        }
+        Self { function: text }
+    }
+
+    /// The message of an invocation (protocol, section 3). The event passes byte for byte, except that raw newlines, which valid
+    /// JSON allows only between tokens, become spaces; what is not JSON goes as base64.
+    #[must_use]
+    pub fn encode(&self, invocation: &Invocation) -> Message {
+        let mut prefix = String::with_capacity(512);
+        prefix.push_str("{\"id\":\"");
+        prefix.push_str(&invocation.request_id);
+        prefix.push_str("\",\"context\":{");
+        let context = prefix.len();
+        self.context(&mut prefix, invocation);
+        // Every member came with a comma before it.
+        if prefix.as_bytes().get(context) == Some(&b',') {
+            prefix.remove(context);
+        }
+        prefix.push_str("},");
+        let mut message = Vec::with_capacity(invocation.event.len() + 2);
+        match structure::examine(&invocation.event) {
+            Structure::Line => {
+                prefix.push_str("\"event\":");
+                message.push(prefix.into());
+                message.extend(invocation.event.iter().cloned());
+                message.push(Bytes::from_static(b"}\n"));
+            }
+            Structure::Pretty => {
+                prefix.push_str("\"event\":");
+                message.push(prefix.into());
+                message.extend(invocation.event.iter().map(on_one_line));
+                message.push(Bytes::from_static(b"}\n"));
+            }
+            Structure::NotJson => {
+                prefix.push_str("\"eventBase64\":\"");
+                STANDARD.encode_string(invocation.event.concat(), &mut prefix);
+                prefix.push_str("\"}\n");
+                message.push(prefix.into());
+            }
+        }
+        message
+    }
+
+    fn context(&self, text: &mut String, invocation: &Invocation) {
+        if let Some(deadline) = invocation.deadline_ms {
+            member(text, "deadlineMs", |text| text.push_str(&deadline.to_string()));
+        }
+        let traceparent = invocation.trace_id.as_deref().and_then(trace::traceparent);
+        for (name, value) in [
+            ("invokedFunctionArn", &invocation.function_arn),
+            ("traceId", &invocation.trace_id),
+            ("traceparent", &traceparent),
+            ("tenantId", &invocation.tenant_id),
+        ] {
+            if let Some(value) = value {
+                member(text, name, |text| string(text, value));
+            }
+        }
+        for (name, value) in [("clientContext", &invocation.client_context), ("identity", &invocation.identity)] {
+            let Some(value) = value else { continue };
+            match serde_json::from_str::<&serde_json::value::RawValue>(value) {
+                Ok(json) => member(text, name, |text| text.push_str(json.get())),
+                Err(_) => member(text, name, |text| string(text, value)),
+            }
+        }
+        text.push_str(&self.function);
+    }
+}
+
+/// Appends `,"name":` and the value. The name needs no escapes.
+fn member(text: &mut String, name: &str, value: impl FnOnce(&mut String)) {
+    text.push_str(",\"");
+    text.push_str(name);
+    text.push_str("\":");
+    value(text);
+}
+
+/// Appends a JSON string.
+fn string(text: &mut String, value: &str) {
+    // A string can always be serialised.
+    text.push_str(&serde_json::to_string(value).unwrap_or_default());
+}
+
+fn on_one_line(chunk: &Bytes) -> Bytes {
+    let mut line = BytesMut::from(&chunk[..]);
+    let mut rest = &mut line[..];
+    while let Some(at) = memchr::memchr2(b'\n', b'\r', rest) {
+        rest[at] = b' ';
+        rest = &mut rest[at + 1..];
+    }
+    line.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn invocation(event: &[&str]) -> Invocation {
+        let (mut invocation, _) =
+            Invocation::from_headers(|name| (name == "lambda-runtime-aws-request-id").then_some(&b"the-id"[..])).unwrap();
+        invocation.event = event.iter().map(|chunk| Bytes::copy_from_slice(chunk.as_bytes())).collect();
+        invocation
+    }
+
+    fn encoded(encoder: &Encoder, invocation: &Invocation) -> String {
+        String::from_utf8(encoder.encode(invocation).concat()).unwrap()
+    }
+
+    #[test]
+    fn the_event_passes_byte_for_byte() {
+        let encoder = Encoder::new(&[]);
+        let event = r#"{"n":123456789012345678901234567890,"n":1.10, "s":"\ud800"}"#;
+        let expected = format!("{{\"id\":\"the-id\",\"context\":{{}},\"event\":{event}}}\n");
+        assert_eq!(encoded(&encoder, &invocation(&[event])), expected);
+        assert_eq!(encoded(&encoder, &invocation(&[&event[..9], &event[9..]])), expected);
+        assert_eq!(
+            encoded(&encoder, &invocation(&["{\n \"a\":\r\n1 }\n"])),
+            "{\"id\":\"the-id\",\"context\":{},\"event\":{  \"a\":  1 } }\n"
+        );
+        assert_eq!(
+            encoded(&encoder, &invocation(&["1,\"id\":", "\"x\""])),
+            "{\"id\":\"the-id\",\"context\":{},\"eventBase64\":\"MSwiaWQiOiJ4Ig==\"}\n"
+        );
+        assert_eq!(encoded(&encoder, &invocation(&[])), "{\"id\":\"the-id\",\"context\":{},\"eventBase64\":\"\"}\n");
+    }
+
+    #[test]
+    fn the_context_has_what_is_known() {
+        let encoder = Encoder::new(&[("functionName", "f\"1".to_owned()), ("memoryLimitInMB", "128".to_owned())]);
+        let mut invocation = invocation(&["null"]);
+        assert_eq!(
+            encoded(&encoder, &invocation),
+            "{\"id\":\"the-id\",\"context\":{\"functionName\":\"f\\\"1\",\"memoryLimitInMB\":\"128\"},\"event\":null}\n"
+        );
+        invocation.deadline_ms = Some(1_700_000_000_000);
+        invocation.function_arn = Some("arn".to_owned());
+        invocation.trace_id = Some("Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1".to_owned());
+        invocation.tenant_id = Some("t\u{1}".to_owned());
+        invocation.client_context = Some(" {\"a\": 1.10} ".to_owned());
+        invocation.identity = Some("{broken".to_owned());
+        assert_eq!(
+            encoded(&encoder, &invocation),
+            concat!(
+                r#"{"id":"the-id","context":{"deadlineMs":1700000000000,"invokedFunctionArn":"arn","#,
+                r#""traceId":"Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1","#,
+                r#""traceparent":"00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01","tenantId":"t\u0001","#,
+                r#""clientContext":{"a": 1.10},"identity":"{broken","functionName":"f\"1","memoryLimitInMB":"128"},"event":null}"#,
+                "\n"
+            )
+        );
+    }
+}

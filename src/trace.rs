@@ -1,0 +1,59 @@
+//! The X-Ray trace header, and the W3C `traceparent` made from it.
+
+/// The W3C form of an X-Ray header: `Root=1-AAAAAAAA-BBBB…;Parent=CCCC…;Sampled=1` gives `00-AAAAAAAABBBB…-CCCC…-01`.
+///
+/// `None` without a well-formed `Root` and `Parent`. Ids of zeros only, which W3C forbids, are not well-formed.
+#[must_use]
+pub fn traceparent(header: &str) -> Option<String> {
+    let field = |name: &str| {
+        header.split(';').find_map(|part| part.split_once('=').filter(|(key, _)| key.trim() == name).map(|(_, value)| value.trim()))
+    };
+    let (epoch, unique) = field("Root")?.strip_prefix("1-")?.split_once('-')?;
+    let parent = field("Parent")?;
+    let trace = format!("{}{}", hex(epoch, 8)?, hex(unique, 24)?);
+    let parent = hex(parent, 16)?;
+    let is_zero = |id: &str| id.bytes().all(|digit| digit == b'0');
+    if is_zero(&trace) || is_zero(&parent) {
+        return None;
+    }
+    let sampled = if field("Sampled") == Some("1") { "01" } else { "00" };
+    Some(format!("00-{trace}-{parent}-{sampled}"))
+}
+
+/// The text in lower case, if it is exactly so many hexadecimal digits.
+fn hex(text: &str, digits: usize) -> Option<String> {
+    (text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| text.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::traceparent;
+
+    #[test]
+    fn a_root_and_a_parent_make_a_traceparent() {
+        let sampled = "00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01";
+        let unsampled = "00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-00";
+        let root = "Root=1-5759e988-bd862e3fe1be46a994272793";
+        for (header, expected) in [
+            (format!("{root};Parent=53995c3f42cd8ad8;Sampled=1"), Some(sampled)),
+            (format!("{root};Parent=53995c3f42cd8ad8;Sampled=1;Lineage=a87bd80c:1"), Some(sampled)),
+            (format!("Sampled=1; Parent=53995C3F42CD8AD8; {root}"), Some(sampled)),
+            (format!("{root};Parent=53995c3f42cd8ad8;Sampled=0"), Some(unsampled)),
+            (format!("{root};Parent=53995c3f42cd8ad8;Sampled=?"), Some(unsampled)),
+            (format!("{root};Parent=53995c3f42cd8ad8"), Some(unsampled)),
+            (format!("{root};Sampled=1"), None),
+            ("Parent=53995c3f42cd8ad8;Sampled=1".to_owned(), None),
+            (format!("{root};Parent=53995c3f42cd8ad;Sampled=1"), None),
+            (format!("{root}0;Parent=53995c3f42cd8ad8;Sampled=1"), None),
+            (format!("{root};Parent=53995c3f42cd8adg"), None),
+            (format!("{root};Parent=0000000000000000"), None),
+            ("Root=1-00000000-000000000000000000000000;Parent=53995c3f42cd8ad8".to_owned(), None),
+            ("Root=2-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8".to_owned(), None),
+            ("Root=1-5759e988bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8".to_owned(), None),
+            ("nonsense".to_owned(), None),
+            (";;=;".to_owned(), None),
+        ] {
+            assert_eq!(traceparent(&header).as_deref(), expected, "{header}");
+        }
+    }
+}
