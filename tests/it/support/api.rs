@@ -229,6 +229,7 @@ impl RuntimeApi {
     fn answer(&self, route: Option<Route>, mut request: Request, stream: &TcpStream) -> Option<Answer> {
         let mut state = self.lock();
         request.log_length = state.log.as_ref().map_or(0, |log| log.with(<[u8]>::len));
+        request.at_ms = super::epoch_ms(Duration::ZERO);
         state.requests.push(request.clone());
         let answer = match route {
             None => {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ struct State {
     bytes: Vec<u8>,
     ended: bool,
     paused: bool,
+    /// A file's end is not the end of what is written to it.
+    grows: bool,
 }
 
 impl State {
@@ -21,6 +24,7 @@ impl State {
         let mut buffer = [0; 65536];
         while !self.ended && !self.paused {
             match self.pipe.read(&mut buffer) {
+                Ok(0) if self.grows => return,
                 Ok(0) => self.ended = true,
                 Ok(n) => self.bytes.extend_from_slice(&buffer[..n]),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
@@ -39,7 +43,7 @@ impl Capture {
     pub(super) fn of(pipe: OwnedFd, paused: bool) -> Capture {
         rustix::io::ioctl_fionbio(&pipe, true).unwrap();
         let watched = pipe.try_clone().unwrap();
-        let state = Arc::new(Mutex::new(State { pipe: pipe.into(), bytes: Vec::new(), ended: false, paused }));
+        let state = Arc::new(Mutex::new(State { pipe: pipe.into(), bytes: Vec::new(), ended: false, paused, grows: false }));
         let capture = Capture(Arc::clone(&state));
         std::thread::spawn(move || {
             let tick = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
@@ -64,6 +68,12 @@ impl Capture {
             }
         });
         capture
+    }
+
+    /// Of a file that another process appends to.
+    pub(super) fn file(path: &Path) -> Capture {
+        let pipe = File::open(path).unwrap();
+        Capture(Arc::new(Mutex::new(State { pipe, bytes: Vec::new(), ended: false, paused: false, grows: true })))
     }
 
     /// Everything written up to this instant, what still is in the pipe included.

@@ -18,6 +18,8 @@ pub(crate) struct Request {
     pub(crate) body: Vec<u8>,
     /// How many bytes bootstrap had written to its stderr when this came.
     pub(crate) log_length: usize,
+    /// When it had come, in milliseconds since the epoch.
+    pub(crate) at_ms: u128,
 }
 
 impl Request {

@@ -44,6 +44,8 @@ enum Stderr {
     /// A pipe that nobody reads until [`Run::read_stderr`].
     Stalled,
     File,
+    /// /dev/full: each write fails.
+    Full,
 }
 
 /// A run to be: environment, arguments, and what the Runtime API says.
@@ -156,6 +158,12 @@ impl Setup {
         self
     }
 
+    /// Each write to bootstrap's stderr fails.
+    pub(crate) fn full_stderr(mut self) -> Setup {
+        self.stderr = Stderr::Full;
+        self
+    }
+
     /// A directory of this run's own; handlers know it as `$TEST_DIR`.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
@@ -188,12 +196,14 @@ impl Setup {
         match self.stderr {
             Stderr::Pipe | Stderr::Stalled => command.stderr(Stdio::piped()),
             Stderr::File => command.stderr(File::options().create(true).append(true).open(&log).unwrap()),
+            Stderr::Full => command.stderr(File::options().write(true).open("/dev/full").unwrap()),
         };
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{}: {e}", binary.display()));
         let stderr = match self.stderr {
             Stderr::Pipe => child.stderr.take().map(|pipe| Capture::of(pipe.into(), false)),
             Stderr::Stalled => child.stderr.take().map(|pipe| Capture::of(pipe.into(), true)),
-            Stderr::File => Some(Capture::of(File::open(&log).unwrap().into(), false)),
+            Stderr::File => Some(Capture::file(&log)),
+            Stderr::Full => Some(Capture::file(std::path::Path::new("/dev/null"))),
         };
         let stderr = stderr.unwrap();
         api.set_log(stderr.clone());
