@@ -55,6 +55,7 @@ pub(crate) struct Setup {
     answers: Vec<(Route, Answer)>,
     prefix: String,
     address: Box<dyn Fn(&str) -> String>,
+    address_variable: String,
     api: bool,
     strict: bool,
     concurrency: usize,
@@ -81,6 +82,7 @@ impl Setup {
             answers: Vec::new(),
             prefix: String::new(),
             address: Box::new(str::to_owned),
+            address_variable: "AWS_LAMBDA_RUNTIME_API".to_owned(),
             api: true,
             strict: true,
             concurrency: 1,
@@ -131,6 +133,12 @@ impl Setup {
     pub(crate) fn address(mut self, prefix: &str, address: impl Fn(&str) -> String + 'static) -> Setup {
         self.prefix = prefix.to_owned();
         self.address = Box::new(address);
+        self
+    }
+
+    /// The API's address is in this variable instead.
+    pub(crate) fn address_as(mut self, variable: &str) -> Setup {
+        self.address_variable = variable.to_owned();
         self
     }
 
@@ -188,7 +196,7 @@ impl Setup {
         let mut command = Command::new(&binary);
         command.args(&self.args).env_clear().current_dir(self.dir.path());
         if self.api {
-            command.env("AWS_LAMBDA_RUNTIME_API", (self.address)(&api.address()));
+            command.env(&self.address_variable, (self.address)(&api.address()));
         }
         // What a test sets wins.
         command.envs(&self.env).stdin(Stdio::null()).stdout(Stdio::piped());
