@@ -112,7 +112,9 @@ impl Config {
         let number = |name, least: u32, most: u32| -> Result<Option<u32>, Fault> {
             let Some(value) = text(name)? else { return Ok(None) };
             match value.parse::<u32>() {
-                Ok(number) if (least..=most).contains(&number) && value.bytes().all(|byte| byte.is_ascii_digit()) => Ok(Some(number)),
+                Ok(number) if (least..=most).contains(&number) && value.bytes().all(|byte| byte.is_ascii_digit()) => {
+                    Ok(Some(number))
+                }
                 _ => Err(invalid(name, &value, &format!("allowed is a whole number from {least} to {most}"))),
             }
         };
@@ -184,18 +186,20 @@ fn text(environment: &impl Environment, name: &'static str) -> Result<Option<Str
 }
 
 fn invalid(name: &str, value: &str, allowed: &str) -> Fault {
-    Fault::InvalidConfiguration(format!("{name}={value:?} is not valid: {allowed}"))
+    Fault::InvalidConfiguration(format!("{name}=\"{value}\" is not valid: {allowed}"))
 }
 
 fn unsupported(name: &str, value: &str, why: &str) -> Fault {
-    Fault::InvalidConfiguration(format!("{name}={value:?} is not supported yet: {why}"))
+    Fault::InvalidConfiguration(format!("{name}=\"{value}\" is not supported yet: {why}"))
 }
 
 /// `AWS_LAMBDA_MAX_CONCURRENCY` is Lambda's to set, on managed instances; what is no number from 1 up means 1.
 fn refuse_concurrency(setting: Option<u32>, platform: Option<String>) -> Result<(), Fault> {
     match (setting, platform) {
         (Some(1), _) => Ok(()),
-        (Some(several), _) => Err(unsupported(CONCURRENCY, &several.to_string(), "this version of bootstrap handles 1 event at a time")),
+        (Some(several), _) => {
+            Err(unsupported(CONCURRENCY, &several.to_string(), "this version of bootstrap handles 1 event at a time"))
+        }
         (None, Some(value)) if value.parse::<u64>().is_ok_and(|number| number > 1) => Err(unsupported(
             MAX_CONCURRENCY,
             &value,
@@ -231,7 +235,8 @@ pub fn near_misses(environment: &impl Environment) -> Vec<String> {
     names.sort();
     let near = names.into_iter().filter(|name| name.starts_with("BOOTSTRAP_") && !known(name)).filter_map(|name| {
         let (distance, setting) = SETTINGS.iter().map(|setting| (strsim::damerau_levenshtein(&name, setting), setting)).min()?;
-        (distance <= 2).then(|| format!("{name} is not a setting of bootstrap; did you mean {setting}? It is passed to the handler"))
+        (distance <= 2)
+            .then(|| format!("{name} is not a setting of bootstrap; did you mean {setting}? It is passed to the handler"))
     });
     near.collect()
 }
@@ -304,7 +309,7 @@ mod tests {
             ("_HANDLER", "\"a", "quotes"),
         ] {
             let Err(Fault::InvalidConfiguration(message)) = of(&[(name, value)]) else { panic!("{name}={value} was taken") };
-            assert!(message.starts_with(&format!("{name}={value:?} is not valid")) && message.contains(allowed), "{message}");
+            assert!(message.starts_with(&format!("{name}=\"{value}\" is not valid")) && message.contains(allowed), "{message}");
         }
     }
 
@@ -322,7 +327,8 @@ mod tests {
 
     #[test]
     fn the_command_comes_from_the_first_that_names_one() {
-        let words = |config: Config| config.command.words.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>();
+        let words =
+            |config: Config| config.command.words.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>();
         assert_eq!(words(of(&[]).unwrap()), ["handler"]);
         assert_eq!(words(of(&[(COMMAND, "jq -c '{a: .b}' \"x y\" z\\ w")]).unwrap()), ["jq", "-c", "{a: .b}", "x y", "z w"]);
         let arguments = [OsString::from("a b"), OsString::from("c")];

@@ -112,7 +112,9 @@ impl ErrorDocument {
     #[must_use]
     pub fn type_header(&self) -> String {
         let is_name = |name: &str| {
-            name.len() >= 2 && name.starts_with(|first: char| first.is_ascii_uppercase()) && name.bytes().all(|byte| byte.is_ascii_alphabetic())
+            name.len() >= 2
+                && name.starts_with(|first: char| first.is_ascii_uppercase())
+                && name.bytes().all(|byte| byte.is_ascii_alphabetic())
         };
         let whole = &self.error_type;
         let name = whole.strip_prefix("Runtime.").or_else(|| whole.strip_prefix("Function."));
@@ -121,7 +123,11 @@ impl ErrorDocument {
         }
         // `java.lang.IllegalStateException` gives `Function.IllegalStateException`.
         let last = whole.rsplit(['.', ':']).next().unwrap_or_default();
-        if is_name(last) && last.len() <= LONGEST_TYPE - "Function.".len() { format!("Function.{last}") } else { UNNAMED.to_owned() }
+        if is_name(last) && last.len() <= LONGEST_TYPE - "Function.".len() {
+            format!("Function.{last}")
+        } else {
+            UNNAMED.to_owned()
+        }
     }
 }
 
@@ -213,7 +219,8 @@ mod tests {
 
     #[test]
     fn members_beyond_the_three_go_first() {
-        let object = Bytes::from(format!(r#"{{"errorType":"A","errorMessage":"b","stackTrace":["c"],"more":"{}"}}"#, "x".repeat(LARGEST)));
+        let object =
+            Bytes::from(format!(r#"{{"errorType":"A","errorMessage":"b","stackTrace":["c"],"more":"{}"}}"#, "x".repeat(LARGEST)));
         let document = ErrorDocument::of_handler(&object, Some("A".into()), Some("b".into()), vec!["c".into()]);
         assert_eq!(&document.body()[..], br#"{"errorType":"A","errorMessage":"b","stackTrace":["c"]}"#);
     }

@@ -86,7 +86,9 @@ impl Fault {
             Self::HandlerNotFound(_) => "Runtime.HandlerNotFound",
             Self::InvalidEntrypoint(_) => "Runtime.InvalidEntrypoint",
             Self::InitTimeout(_) => "Runtime.InitTimeout",
-            Self::ExitBeforeReady { .. } | Self::ExitBeforeReply { .. } | Self::StdinClosed | Self::Unready(_) => "Runtime.ExitError",
+            Self::ExitBeforeReady { .. } | Self::ExitBeforeReply { .. } | Self::StdinClosed | Self::Unready(_) => {
+                "Runtime.ExitError"
+            }
             Self::Timeout { .. } => "Function.Timeout",
             Self::InvalidReply(_) => "Runtime.InvalidReply",
             Self::ReplyChannelClosed => "Runtime.ReplyChannelClosed",

@@ -1,7 +1,8 @@
 //! Log lines on stderr: the handler's and bootstrap's own, text or JSON, whole lines at a time.
 //!
 //! Stderr is written to only when it would not block, since a log reader that has stopped must not stop the runtime. What it
-//! does not take waits here, in bounded memory: the handler's channels are read no further while there is no [`Logs::has_room`].
+//! does not take waits here, in bounded memory: what finds no room makes the handler wait, as a pipe would, while stderr is slow,
+//! and is dropped and counted once stderr takes nothing at all.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -23,8 +24,8 @@ const ATOMIC: usize = 4096;
 /// How long to leave a stderr that takes nothing before it is asked again.
 const RETRY: Duration = Duration::from_millis(1);
 
-/// How long a full stderr may delay the handler's channels when no invocation's deadline says so.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a stderr that takes nothing at all may keep the handler's channels unread once there is no more room.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// How important a line is; Lambda's own levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -136,8 +137,6 @@ struct Sink {
     at_once: usize,
     /// Since when stderr has taken nothing.
     stalled: Option<Instant>,
-    /// Until when a stalled stderr is waited for.
-    patience: Option<Instant>,
 }
 
 /// The current time as a log line has it: RFC 3339 in UTC, with milliseconds.
@@ -166,7 +165,6 @@ impl Logs {
             closed: false,
             at_once: if is_file { usize::MAX } else { ATOMIC },
             stalled: None,
-            patience: None,
         })))
     }
 
@@ -208,26 +206,19 @@ impl Logs {
         self.0.borrow().waiting() > 0
     }
 
-    /// A stalled stderr is waited for until this instant, at most; `None` leaves a second.
-    pub fn wait_until(&self, latest: Option<Instant>) {
-        self.0.borrow_mut().patience = latest;
-    }
-
     /// Writes what stderr takes at once.
     pub fn write(&self) {
         self.0.borrow_mut().write();
     }
 
-    /// Goes on with what is waiting, at most as long as [`Self::wait_until`] says once there is no more room; then lines are
-    /// dropped. Cancel safe.
+    /// Goes on with what is waiting. A stderr that is slow keeps the handler's channels unread meanwhile; one that takes nothing at
+    /// all does so for [`PATIENCE`], and then what finds no room is dropped. Cancel safe.
     pub async fn progress(&self) {
         tokio::time::sleep(RETRY).await;
         let mut sink = self.0.borrow_mut();
         sink.write();
-        let patience = sink.patience;
-        let is_over = |since: Instant| Instant::now() >= patience.unwrap_or(since + PATIENCE);
-        if sink.waiting() >= ENOUGH && sink.stalled.is_some_and(is_over) {
-            sink.give_up();
+        if sink.waiting() >= ENOUGH && sink.stalled.is_some_and(|since| since.elapsed() >= PATIENCE) {
+            sink.dropping = true;
         }
     }
 
@@ -474,7 +465,6 @@ mod tests {
             closed: false,
             at_once: ATOMIC,
             stalled: None,
-            patience: None,
         }
     }
 
@@ -520,7 +510,9 @@ mod tests {
 
     #[test]
     fn a_character_cut_in_two_is_told_from_a_whole_one() {
-        for (text, begun) in [(&b"a"[..], 0), ("☃".as_bytes(), 0), (&"☃".as_bytes()[..2], 2), (&"a𝄞".as_bytes()[..4], 3), (b"\xff", 0), (b"", 0)] {
+        for (text, begun) in
+            [(&b"a"[..], 0), ("☃".as_bytes(), 0), (&"☃".as_bytes()[..2], 2), (&"a𝄞".as_bytes()[..4], 3), (b"\xff", 0), (b"", 0)]
+        {
             assert_eq!(begun_character(text), begun, "{text:?}");
         }
     }

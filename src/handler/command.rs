@@ -38,12 +38,8 @@ impl Command {
         let Some((name, args)) = words.split_first().filter(|(name, _)| !name.is_empty()) else {
             return Err(Fault::HandlerNotFound(format!("the command in {} is an empty word", config.command.source)));
         };
-        let command = |program: PathBuf| Self {
-            program,
-            arg0: name.clone(),
-            args: args.to_vec(),
-            directory: config.task_root.clone(),
-        };
+        let command =
+            |program: PathBuf| Self { program, arg0: name.clone(), args: args.to_vec(), directory: config.task_root.clone() };
         let mut unusable = None;
         let places = places(name, config);
         for place in &places {
@@ -93,7 +89,9 @@ impl Command {
             _ if head.is_empty() => format!("{program} is an empty file"),
             _ => match elf_problem(&head) {
                 Some(problem) => format!("{program} {problem}"),
-                None if head.starts_with(b"\x7fELF") || head.starts_with(b"#!") => format!("{program} could not be executed: {error}"),
+                None if head.starts_with(b"\x7fELF") || head.starts_with(b"#!") => {
+                    format!("{program} could not be executed: {error}")
+                }
                 None if head.starts_with(b"MZ") => format!("{program} is a Windows program; build it for Linux"),
                 None if is_macho(&head) => format!("{program} is a macOS program; build it for Linux ({})", std::env::consts::ARCH),
                 None => format!(

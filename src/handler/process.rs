@@ -6,10 +6,11 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
@@ -142,19 +143,17 @@ impl Children {
     /// Those of `fork`, `chdir` and `execve`, as the child saw them.
     #[expect(unsafe_code, reason = "pre_exec, argued for below")]
     pub fn spawn(&self, what: &Spawn<'_>, ends: ChildEnds) -> io::Result<Process> {
+        let image = Image::new(what)?;
         let mut command = std::process::Command::new(what.program);
-        command.arg0(what.arg0).args(what.args).current_dir(what.directory);
-        for name in what.without {
-            command.env_remove(name);
-        }
-        command.envs(what.with.iter().copied());
+        command.current_dir(what.directory);
         command.stdin(Stdio::from(ends.stdin)).stdout(Stdio::from(ends.stdout)).stderr(Stdio::from(ends.stderr));
         command.process_group(0);
         let parent = rustix::process::getpid();
         let reply = ends.reply;
         // SAFETY: between fork and exec only async-signal-safe calls are allowed. These are bare system calls; nothing allocates,
         // locks or panics. Descriptor 3 of this process is always open (`keep_descriptors_private` sees to that), so it is neither
-        // the pipe on which the standard library reports a failed exec nor the reply pipe's own number.
+        // the pipe on which the standard library reports a failed exec nor the reply pipe's own number. The standard library
+        // has set up the standard streams, the directory, the group and the signals by then.
         unsafe {
             command.pre_exec(move || {
                 if let Some(reply) = &reply {
@@ -163,7 +162,8 @@ impl Children {
                     let _ = target.into_raw_fd();
                     copied?;
                 }
-                die_with(parent)
+                die_with(parent)?;
+                Err(image.execute())
             });
         }
         let child = command.spawn()?;
@@ -303,15 +303,67 @@ impl Process {
     }
 }
 
+/// A program, its arguments and its environment as `execve` takes them, made before the fork.
+///
+/// The standard library would call `execvp`, which hands a file of no known format to a shell: an empty file would "succeed" and a
+/// program for another architecture would be read as a script.
+struct Image {
+    program: CString,
+    /// The addresses of the arguments and of the variables, each list ended by a null.
+    arguments: Vec<*const libc::c_char>,
+    environment: Vec<*const libc::c_char>,
+    /// What they point to.
+    _strings: [Vec<CString>; 2],
+}
+
+// SAFETY: the pointers point into the strings beside them, which are neither changed nor moved on the heap while this lives, and
+// nothing is shared.
+#[expect(unsafe_code, reason = "argued for above")]
+unsafe impl Send for Image {}
+// SAFETY: the same; all that is done through a reference is to read.
+#[expect(unsafe_code, reason = "argued for above")]
+unsafe impl Sync for Image {}
+
+impl Image {
+    fn new(what: &Spawn<'_>) -> io::Result<Self> {
+        let string = |text: &OsStr| CString::new(text.as_bytes());
+        let mut arguments = vec![string(what.arg0)?];
+        for argument in what.args {
+            arguments.push(string(argument)?);
+        }
+        let mut environment = Vec::new();
+        let replaced =
+            |name: &OsStr| what.without.iter().any(|other| name == *other) || what.with.iter().any(|(other, _)| name == *other);
+        let inherited = std::env::vars_os().filter(|(name, _)| !replaced(name));
+        for (name, value) in inherited.chain(what.with.iter().map(|(name, value)| (OsString::from(name), value.to_os_string()))) {
+            let mut variable = name;
+            variable.push("=");
+            variable.push(value);
+            environment.push(string(&variable)?);
+        }
+        let pointers = |strings: &[CString]| strings.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect();
+        Ok(Self {
+            program: string(what.program.as_os_str())?,
+            arguments: pointers(&arguments),
+            environment: pointers(&environment),
+            _strings: [arguments, environment],
+        })
+    }
+
+    /// Becomes the program. Returns only where that fails.
+    #[expect(unsafe_code, reason = "a system call, argued for below")]
+    fn execute(&self) -> io::Error {
+        // SAFETY: the program is a C string, and both lists are arrays of C strings that live as long as `self`, ended by a null.
+        unsafe { libc::execve(self.program.as_ptr(), self.arguments.as_ptr(), self.environment.as_ptr()) };
+        io::Error::last_os_error()
+    }
+}
+
 /// Asks the kernel to end this process when its parent dies, and checks that the parent has not died before.
 #[cfg(target_os = "linux")]
 fn die_with(parent: Pid) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    if rustix::process::getppid() == Some(parent) {
-        Ok(())
-    } else {
-        Err(io::ErrorKind::Other.into())
-    }
+    if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(io::ErrorKind::Other.into()) }
 }
 
 /// Only Linux has a parent-death signal; elsewhere the end of stdin has to do.

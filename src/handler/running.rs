@@ -84,7 +84,8 @@ impl Running {
             with: &[(PROTOCOL_VERSION, OsStr::new("1")), (REPLY_FD, OsStr::new("3"))],
         };
         let ends = ChildEnds { stdin: child_stdin, stdout: child_stdout, stderr: child_stderr, reply: Some(child_reply) };
-        let (stdin, stdout, reply, stderr) = (Stdin::new(stdin)?, Channel::new(stdout)?, Channel::new(reply)?, Channel::new(stderr)?);
+        let (stdin, stdout, reply, stderr) =
+            (Stdin::new(stdin)?, Channel::new(stdout)?, Channel::new(reply)?, Channel::new(stderr)?);
         Ok(Self {
             process: children.spawn(&spawn, ends)?,
             stdin,

@@ -382,11 +382,8 @@ impl Supervisor {
     // Invocations.
 
     fn invoke(&mut self, invocation: &Invocation, answer: oneshot::Sender<Answer>) {
-        let budget = invocation
-            .deadline_ms
-            .and_then(|deadline| Budget::new(deadline, epoch_ms(), self.config.deadline_margin));
+        let budget = invocation.deadline_ms.and_then(|deadline| Budget::new(deadline, epoch_ms(), self.config.deadline_margin));
         let due = budget.map(|budget| Instant::now() + budget.for_handler());
-        self.logs.wait_until(due);
         self.logging_for = Some(invocation.request_id.clone());
         let message = self.encoder.encode(invocation);
         let request_id = invocation.request_id.clone();
@@ -396,7 +393,9 @@ impl Supervisor {
         }
         match &self.handler {
             None => self.restart(),
-            Some(handler) if handler.is_spent() && handler.has_answered => self.replace(Level::Warn, "closed a channel that it needs"),
+            Some(handler) if handler.is_spent() && handler.has_answered => {
+                self.replace(Level::Warn, "closed a channel that it needs")
+            }
             Some(_) => self.send(),
         }
     }
@@ -468,6 +467,13 @@ impl Supervisor {
     // Channels.
 
     fn read(&mut self, pipe: Pipe) {
+        if pipe == Pipe::Stdout
+            && let Some(reply) = self.channel(Pipe::Reply)
+        {
+            // What a handler has sent on its reply channel counts before what it has printed since.
+            reply.read_what_is_there();
+            self.take_lines(Pipe::Reply);
+        }
         self.take_lines(pipe);
         self.look_at_ends(pipe);
     }
@@ -490,7 +496,7 @@ impl Supervisor {
 
     /// Reads what is in the pipes at this instant and deals with it. With `ended`, nothing more will come.
     fn drain(&mut self, ended: bool) {
-        for pipe in [Pipe::Stderr, Pipe::Stdout, Pipe::Reply] {
+        for pipe in [Pipe::Reply, Pipe::Stdout, Pipe::Stderr] {
             if let Some(channel) = self.channel(pipe) {
                 channel.read_what_is_there();
             }
@@ -610,7 +616,9 @@ impl Supervisor {
             }
             Line::Reply(_, Reply::Error(document)) => self.answered(Outcome::Error(document), false),
             Line::Malformed(_, why) => self.failed(&Fault::InvalidReply(why)),
-            Line::Stale(id) => self.logs.warn(Some(&id), "a reply was dropped: its invocation is over (the reply is late or repeated)"),
+            Line::Stale(id) => {
+                self.logs.warn(Some(&id), "a reply was dropped: its invocation is over (the reply is late or repeated)")
+            }
             Line::Ready { .. } => self.ready_message(),
             Line::NotReady(document) => self.not_ready(document),
             Line::Garbage(why) if self.sent_id().is_some() => self.failed(&Fault::InvalidReply(why)),

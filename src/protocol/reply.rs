@@ -127,7 +127,8 @@ pub fn read(line: &Bytes, source: Source, standing: impl Fn(&str) -> Standing) -
             Standing::Unknown if envelope.broken.is_none() && source == Source::ReplyFd => Line::Stale(id.to_string()),
             _ => nothing(source, line, &envelope.trouble("answers no invocation in flight")),
         },
-        _ => control(line, &envelope).unwrap_or_else(|| nothing(source, line, &envelope.trouble("is neither a reply nor a control message"))),
+        _ => control(line, &envelope)
+            .unwrap_or_else(|| nothing(source, line, &envelope.trouble("is neither a reply nor a control message"))),
     }
 }
 
@@ -168,7 +169,9 @@ fn reply(line: &Bytes, envelope: &Envelope<'_>, member: Member) -> Result<Reply,
     match member {
         Member::Response => Ok(Reply::Response(line.slice_ref(value.as_bytes()))),
         Member::Error => error_document(line, value).map(Reply::Error),
-        streamed => Err(format!("has \"{}\", but this version of bootstrap does not support streamed replies yet", streamed.name())),
+        streamed => {
+            Err(format!("has \"{}\", but this version of bootstrap does not support streamed replies yet", streamed.name()))
+        }
     }
 }
 
@@ -446,8 +449,19 @@ mod tests {
     #[test]
     fn the_value_of_a_response_passes_byte_for_byte() {
         for value in [
-            "null", "0", "\"\"", "false", "{}", "[1, 2]", "123456789012345678901234567890", "1.10", r#"{"a":1,"a":2}"#, r#""\ud800""#,
-            r#"{"id":"now","response":1}"#, "\"☃\"", r#"{ "deep" : [ [ ] ] }"#,
+            "null",
+            "0",
+            "\"\"",
+            "false",
+            "{}",
+            "[1, 2]",
+            "123456789012345678901234567890",
+            "1.10",
+            r#"{"a":1,"a":2}"#,
+            r#""\ud800""#,
+            r#"{"id":"now","response":1}"#,
+            "\"☃\"",
+            r#"{ "deep" : [ [ ] ] }"#,
         ] {
             assert_eq!(response(&format!(r#"{{"id":"now","response":{value}}}"#)), value);
             assert_eq!(response(&format!(r#" {{ "response" : {value} , "id" : "now" }} "#)), value);
@@ -494,7 +508,10 @@ mod tests {
         }
         let Line::Malformed(_, told) = of_bytes(b"{\"id\":\"now\",\"response\":\"\xff\"}", Source::Stdout) else { panic!() };
         assert!(told.contains("not valid JSON"));
-        let Line::Malformed(_, told) = of(&format!(r#"{{"id":"now","response":1,"x":"{}"}}"#, "☃".repeat(500)), Source::Stdout) else { panic!() };
+        let Line::Malformed(_, told) = of(&format!(r#"{{"id":"now","response":1,"x":"{}"}}"#, "☃".repeat(500)), Source::Stdout)
+        else {
+            panic!()
+        };
         assert!(told.len() < 350, "{told}");
     }
 
@@ -516,10 +533,29 @@ mod tests {
     #[test]
     fn on_stdout_everything_else_is_a_log_line() {
         for line in [
-            "hello", "", " ", "null", "[1]", "\"now\"", "{", "{}", r#"{"id":"now"}"#, r#"{"id":"other","response":1}"#, r#"{"id":5,"response":1}"#,
-            r#"{"response":1}"#, r#"{"response":NaN,"id":"now"}"#, r#"{"level":"INFO","message":"x"}"#, r#"prefix {"id":"now","response":1}"#,
-            r#"{"id":"past","response":NaN}"#, r#"{"id":"now","note":1}"#, r#"{"ready":1}"#, r#"{"ready":true,"concurrency":0}"#,
-            r#"{"ready":true,"more":1}"#, r#"{"ready":true,"cancel":"yes"}"#, r#"{"ready":true,"error":{}}"#, r#"{"ready":false,"error":7}"#,
+            "hello",
+            "",
+            " ",
+            "null",
+            "[1]",
+            "\"now\"",
+            "{",
+            "{}",
+            r#"{"id":"now"}"#,
+            r#"{"id":"other","response":1}"#,
+            r#"{"id":5,"response":1}"#,
+            r#"{"response":1}"#,
+            r#"{"response":NaN,"id":"now"}"#,
+            r#"{"level":"INFO","message":"x"}"#,
+            r#"prefix {"id":"now","response":1}"#,
+            r#"{"id":"past","response":NaN}"#,
+            r#"{"id":"now","note":1}"#,
+            r#"{"ready":1}"#,
+            r#"{"ready":true,"concurrency":0}"#,
+            r#"{"ready":true,"more":1}"#,
+            r#"{"ready":true,"cancel":"yes"}"#,
+            r#"{"ready":true,"error":{}}"#,
+            r#"{"ready":false,"error":7}"#,
             r#"{"id":"x","ready":true}"#,
         ] {
             assert_eq!(of(line, Source::Stdout), Line::Log, "{line}");
@@ -528,7 +564,16 @@ mod tests {
 
     #[test]
     fn on_descriptor_3_everything_else_is_garbage_that_is_quoted() {
-        for line in ["hello", "null", "{}", r#"{"id":"now"}"#, r#"{"response":1}"#, r#"{"id":5,"response":1}"#, r#"{"ready":1}"#, r#"{"id":"past","response":NaN}"#] {
+        for line in [
+            "hello",
+            "null",
+            "{}",
+            r#"{"id":"now"}"#,
+            r#"{"response":1}"#,
+            r#"{"id":5,"response":1}"#,
+            r#"{"ready":1}"#,
+            r#"{"id":"past","response":NaN}"#,
+        ] {
             let Line::Garbage(why) = of(line, Source::ReplyFd) else { panic!("{line} passed") };
             assert!(why.contains("descriptor 3") && why.contains(line), "{why}");
         }
@@ -547,8 +592,14 @@ mod tests {
     fn control_messages_are_understood_on_both_channels() {
         for source in [Source::Stdout, Source::ReplyFd] {
             assert_eq!(of(r#"{"ready":true}"#, source), Line::Ready { concurrency: 1, cancel: false });
-            assert_eq!(of(r#" {"cancel":true,"concurrency":8,"ready":true}"#, source), Line::Ready { concurrency: 8, cancel: true });
-            let Line::NotReady(document) = of(r#"{"ready":false,"error":{"errorType":"My.Error","errorMessage":"no"}}"#, source) else { panic!() };
+            assert_eq!(
+                of(r#" {"cancel":true,"concurrency":8,"ready":true}"#, source),
+                Line::Ready { concurrency: 8, cancel: true }
+            );
+            let Line::NotReady(document) = of(r#"{"ready":false,"error":{"errorType":"My.Error","errorMessage":"no"}}"#, source)
+            else {
+                panic!()
+            };
             assert_eq!(document.error_type, "My.Error");
             assert!(matches!(of(r#"{"ready":false}"#, source), Line::NotReady(_)));
         }

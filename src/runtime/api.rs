@@ -147,7 +147,8 @@ impl Api {
             let request = request.header("lambda-extension-name", "bootstrap").header(CONTENT_TYPE, "application/json");
             let response = accepted(request.body(r#"{"events":[]}"#).send().await).await?;
             let identifier = response.headers().get(EXTENSION_ID).cloned();
-            let identifier = identifier.ok_or_else(|| Trouble::Odd("the answer to /extension/register has no identifier".to_owned()))?;
+            let identifier =
+                identifier.ok_or_else(|| Trouble::Odd("the answer to /extension/register has no identifier".to_owned()))?;
             chunks(response).await?;
             Ok(Extension(self.client.get(self.url("/2020-01-01/extension/event/next")?).header(EXTENSION_ID, identifier)))
         };

@@ -40,7 +40,9 @@ impl Invocation {
             Some(value) if is_request_id(value) => String::from_utf8_lossy(value).into_owned(),
             Some(value) => {
                 let value = value.escape_ascii().to_string();
-                return Err(format!("the answer to /next has the {REQUEST_ID} \"{value}\", which is not 1 to 128 of A-Z a-z 0-9 . _ -"));
+                return Err(format!(
+                    "the answer to /next has the {REQUEST_ID} \"{value}\", which is not 1 to 128 of A-Z a-z 0-9 . _ -"
+                ));
             }
         };
         let mut warnings = Vec::new();
@@ -61,7 +63,9 @@ impl Invocation {
         let deadline_ms = text("lambda-runtime-deadline-ms").and_then(|value| match value.parse() {
             Ok(deadline) if value.bytes().all(|byte| byte.is_ascii_digit()) => Some(deadline),
             _ => {
-                warnings.push(format!("the lambda-runtime-deadline-ms header is {value:?}, no number of milliseconds; no deadline is enforced"));
+                warnings.push(format!(
+                    "the lambda-runtime-deadline-ms header is {value:?}, no number of milliseconds; no deadline is enforced"
+                ));
                 None
             }
         });
@@ -113,7 +117,8 @@ mod tests {
         assert_eq!(invocation.identity.as_deref(), Some("{\"a\":\"ü\"}"));
         assert_eq!(warnings.len(), 2, "{warnings:?}");
         for malformed in [&b"-1"[..], b"+1", b"1.5", b"99999999999999999999999"] {
-            let (invocation, warnings) = of(&[("lambda-runtime-aws-request-id", b"id"), ("lambda-runtime-deadline-ms", malformed)]).unwrap();
+            let (invocation, warnings) =
+                of(&[("lambda-runtime-aws-request-id", b"id"), ("lambda-runtime-deadline-ms", malformed)]).unwrap();
             assert_eq!((invocation.deadline_ms, warnings.len()), (None, 1));
         }
     }

@@ -202,7 +202,9 @@ async fn init_and_serve(api: &mut Api, config: &Config, directory: &str, handler
             return None;
         }
         let registered = api.register_extension().await;
-        registered.map_err(|why| logs.warn(None, &format!("no internal extension could be registered, so SIGTERM will not come: {why}"))).ok()
+        registered
+            .map_err(|why| logs.warn(None, &format!("no internal extension could be registered, so SIGTERM will not come: {why}")))
+            .ok()
     };
     // The handler starts while the extension registers; both happen before the first `/next`.
     let (_, extension) = tokio::join!(handlers.started(), extension);

@@ -90,10 +90,10 @@ public final class Json {
         json.append('"');
     }
 
-    private static final char END = '\uffff';
+    private static final int END = -1;
 
     /** The next character that is not white space, {@link #END} where there is none. */
-    private char peek() {
+    private int peek() {
         while (at < text.length()) {
             char c = text.charAt(at);
             if (c != ' ' && c != '\t' && c != '\n' && c != '\r') {

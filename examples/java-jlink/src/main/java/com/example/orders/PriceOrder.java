@@ -39,7 +39,7 @@ public final class PriceOrder implements HandlerLoop.Handler {
             throw new InvalidOrder("the order can't be read: " + failure.getMessage(), failure);
         }
         Map<String, Object> priced = price(order);
-        System.out.println("priced an order, total " + priced.get("total") + ", " + context.remainingMs() + " ms left");
+        System.out.println("priced an order for " + priced.getOrDefault("customer", "somebody") + ", " + context.remainingMs() + " ms left");
         return Json.write(priced);
     }
 
