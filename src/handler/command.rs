@@ -68,6 +68,12 @@ impl Command {
     #[must_use]
     pub fn diagnose(&self, error: &io::Error) -> Fault {
         let program = self.program.display();
+        // Out of processes, memory or descriptors: the program is not to blame.
+        if let Some(libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE) = error.raw_os_error() {
+            return Fault::InvalidEntrypoint(format!(
+                "{program} could not be started: {error}; a limit of the system or of this user is reached"
+            ));
+        }
         if !self.directory.is_dir() {
             return Fault::InvalidEntrypoint(format!(
                 "the working directory {} (LAMBDA_TASK_ROOT) is not a directory, so {program} can't be run in it",

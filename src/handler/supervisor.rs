@@ -1,8 +1,8 @@
 //! One handler over time: started, ready, given events, replaced when it fails, ended.
 //!
-//! The supervisor waits for the next [`Event`], of which there is a closed set, and deals with it without waiting again. So
+//! The supervisor waits for the next `Event`, of which there is a closed set, and deals with it without waiting again. So
 //! between two events nothing is half done, and every race is a matter of the order in which events are looked at
-//! ([`Supervisor::next`]). Where one event overtakes another it makes up for it: an exit and a deadline first read what is in the
+//! (`Supervisor::next`). Where one event overtakes another it makes up for it: an exit and a deadline first read what is in the
 //! pipes, so a reply that was written before them is believed.
 
 use std::rc::Rc;
