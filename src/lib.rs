@@ -4,6 +4,7 @@ pub mod deadline;
 pub mod document;
 pub mod fault;
 pub mod handler;
+pub mod local;
 pub mod log;
 pub mod protocol;
 pub mod runtime;
