@@ -11,4 +11,7 @@
 //!
 //! Nothing here knows JSON lines or handlers, and nothing of the runtime is called.
 
+pub mod answer;
+pub mod api;
+pub mod id;
 pub mod state;
