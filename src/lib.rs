@@ -1,4 +1,5 @@
 //! x
+pub mod cli;
 pub mod config;
 pub mod deadline;
 pub mod document;

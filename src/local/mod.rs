@@ -13,5 +13,7 @@
 
 pub mod answer;
 pub mod api;
+pub mod function;
 pub mod id;
+pub mod json;
 pub mod state;
