@@ -13,7 +13,10 @@
 
 pub mod answer;
 pub mod api;
+pub mod console;
+pub mod environment;
 pub mod function;
 pub mod id;
 pub mod json;
+pub mod logs;
 pub mod state;
