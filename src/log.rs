@@ -5,15 +5,12 @@
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use crate::document::ErrorDocument;
 
@@ -22,6 +19,9 @@ const ENOUGH: usize = 1024 * 1024;
 
 /// A pipe that polls as writable takes this much without blocking (`PIPE_BUF`; a socket or terminal takes as much).
 const ATOMIC: usize = 4096;
+
+/// How long to leave a stderr that takes nothing before it is asked again.
+const RETRY: Duration = Duration::from_millis(1);
 
 /// How long a full stderr may delay the handler's channels when no invocation's deadline says so.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -134,7 +134,8 @@ struct Sink {
     closed: bool,
     /// The longest write that can't block.
     at_once: usize,
-    readiness: Option<Rc<AsyncFd<BorrowedFd<'static>>>>,
+    /// Since when stderr has taken nothing.
+    stalled: Option<Instant>,
     /// Until when a stalled stderr is waited for.
     patience: Option<Instant>,
 }
@@ -163,8 +164,8 @@ impl Logs {
             dropping: false,
             dropped: 0,
             closed: false,
-            at_once: if is_file && !io::stderr().is_terminal() { usize::MAX } else { ATOMIC },
-            readiness: None,
+            at_once: if is_file { usize::MAX } else { ATOMIC },
+            stalled: None,
             patience: None,
         })))
     }
@@ -201,6 +202,12 @@ impl Logs {
         sink.dropping || sink.waiting() < ENOUGH
     }
 
+    /// Whether there is something that stderr has not taken.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.0.borrow().waiting() > 0
+    }
+
     /// A stalled stderr is waited for until this instant, at most; `None` leaves a second.
     pub fn wait_until(&self, latest: Option<Instant>) {
         self.0.borrow_mut().patience = latest;
@@ -211,49 +218,34 @@ impl Logs {
         self.0.borrow_mut().write();
     }
 
-    /// Waits for room, at most as long as [`Self::wait_until`] says; then lines are dropped. Cancel safe.
-    pub async fn room(&self) {
-        let latest = self.0.borrow().patience.unwrap_or_else(|| Instant::now() + PATIENCE).max(Instant::now() + Duration::from_millis(1));
-        self.until(latest, |sink| sink.waiting() < ENOUGH).await;
+    /// Goes on with what is waiting, at most as long as [`Self::wait_until`] says once there is no more room; then lines are
+    /// dropped. Cancel safe.
+    pub async fn progress(&self) {
+        tokio::time::sleep(RETRY).await;
+        let mut sink = self.0.borrow_mut();
+        sink.write();
+        let patience = sink.patience;
+        let is_over = |since: Instant| Instant::now() >= patience.unwrap_or(since + PATIENCE);
+        if sink.waiting() >= ENOUGH && sink.stalled.is_some_and(is_over) {
+            sink.give_up();
+        }
     }
 
-    /// Waits until everything is written, at most until `latest`; then lines are dropped.
+    /// Waits until everything is written, at most until `latest`; then lines are dropped. While lines are being dropped nothing
+    /// is waited for: a stderr that takes nothing delays one report, not every one.
     pub async fn flush(&self, latest: Instant) {
-        self.until(latest, |sink| sink.waiting() == 0).await;
-    }
-
-    async fn until(&self, latest: Instant, done: impl Fn(&Sink) -> bool) {
         loop {
             {
                 let mut sink = self.0.borrow_mut();
                 sink.write();
-                if done(&sink) || sink.dropping {
+                if sink.waiting() == 0 || sink.dropping {
                     return;
                 }
+                if Instant::now() >= latest {
+                    return sink.give_up();
+                }
             }
-            if tokio::time::timeout_at(latest.into(), self.writable()).await.is_err() {
-                self.0.borrow_mut().give_up();
-                return;
-            }
-        }
-    }
-
-    /// Waits until stderr may take something.
-    async fn writable(&self) {
-        let registered = self.0.borrow().readiness.clone();
-        let readiness = match registered {
-            Some(readiness) => Some(readiness),
-            None => AsyncFd::with_interest(stderr(), Interest::WRITABLE).ok().map(Rc::new),
-        };
-        let Some(readiness) = readiness else {
-            // Not to be watched by epoll: a device of some kind.
-            return tokio::time::sleep(Duration::from_millis(5)).await;
-        };
-        self.0.borrow_mut().readiness = Some(readiness.clone());
-        if let Ok(mut guard) = readiness.writable().await
-            && !is_writable()
-        {
-            guard.clear_ready();
+            tokio::time::sleep(RETRY).await;
         }
     }
 }
@@ -386,6 +378,7 @@ impl Sink {
     }
 
     fn write(&mut self) {
+        let before = self.taken;
         while self.waiting() > 0 && !self.closed && is_writable() {
             let end = self.pending.len().min(self.taken.saturating_add(self.at_once));
             match rustix::io::write(stderr(), &self.pending[self.taken..end]) {
@@ -394,6 +387,11 @@ impl Sink {
                 Err(rustix::io::Errno::AGAIN) => break,
                 Err(_) => self.closed = true,
             }
+        }
+        if self.waiting() == 0 || self.taken > before {
+            self.stalled = None;
+        } else {
+            self.stalled.get_or_insert_with(Instant::now);
         }
         if self.closed || self.waiting() == 0 {
             self.taken = 0;
@@ -475,7 +473,7 @@ mod tests {
             dropped: 0,
             closed: false,
             at_once: ATOMIC,
-            readiness: None,
+            stalled: None,
             patience: None,
         }
     }

@@ -1,4 +1,4 @@
-//! The program: the runtime where Lambda starts it, the command line elsewhere.
+//! Runs one mode and turns its result into one line and an exit status: the runtime where Lambda starts this file, a command elsewhere.
 
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -120,7 +120,8 @@ struct Inner {
 pub struct Process {
     pid: Pid,
     children: Children,
-    exit: oneshot::Receiver<Exit>,
+    /// Empty once the end has been told.
+    exit: Option<oneshot::Receiver<Exit>>,
 }
 
 impl Children {
@@ -169,7 +170,7 @@ impl Children {
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::Other)?;
         let (tell, exit) = oneshot::channel();
         self.0.borrow_mut().leaders.insert(pid.as_raw_nonzero().get(), tell);
-        Ok(Process { pid, children: self.clone(), exit })
+        Ok(Process { pid, children: self.clone(), exit: Some(exit) })
     }
 
     /// Collects what has ended, forever.
@@ -262,19 +263,26 @@ impl Process {
         self.pid.as_raw_nonzero().get()
     }
 
-    /// Waits for its end. Cancel safe. What is left of its group has been ended by then, except in the shutdown phase.
+    /// Waits for its end, and tells it once. Cancel safe. What is left of its group has been ended by then, except in the
+    /// shutdown phase.
     pub async fn exited(&mut self) -> Exit {
-        match (&mut self.exit).await {
-            Ok(exit) => exit,
-            // The sender lives in `Children` until it is used, and this holds a `Children`.
-            Err(_) => std::future::pending().await,
+        if let Some(exit) = &mut self.exit
+            && let Ok(exit) = exit.await
+        {
+            self.exit = None;
+            return exit;
         }
+        std::future::pending().await
     }
 
-    /// How it ended, if it is known to have.
+    /// How it ended, if it has and that was not told yet.
     pub fn try_exited(&mut self) -> Option<Exit> {
         self.children.reap();
-        self.exit.try_recv().ok()
+        let exit = self.exit.as_mut()?.try_recv().ok();
+        if exit.is_some() {
+            self.exit = None;
+        }
+        exit
     }
 
     /// Sends SIGTERM to the group.

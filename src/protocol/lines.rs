@@ -88,6 +88,12 @@ impl Lines {
         (!rest.is_empty()).then_some(Piece::Line(rest))
     }
 
+    /// What is left after the last line that was taken.
+    #[must_use]
+    pub fn rest(&self) -> &[u8] {
+        &self.buffer
+    }
+
     fn long_piece(&mut self) -> Option<Piece> {
         if self.in_long_line {
             self.searched = 0;

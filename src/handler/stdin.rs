@@ -1,0 +1,167 @@
+//! The writing end of a handler's stdin.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
+
+use bytes::{Buf, Bytes};
+use tokio::net::unix::pipe::Sender;
+
+use crate::protocol::message::Message;
+
+/// The most parts written at once; the system's own limit is 1024.
+const PARTS: usize = 64;
+
+/// The messages on their way to the handler.
+#[derive(Debug)]
+pub struct Stdin {
+    /// `None` once it is closed, by us or, as far as a write has shown, by the handler.
+    pipe: Option<Sender>,
+    /// What is still to be written: the rest of the last message, and perhaps of the one before.
+    queue: VecDeque<Bytes>,
+    /// How many bytes were written to the pipe.
+    written: u64,
+    /// How many were or will be before the first byte of the last message.
+    before_message: u64,
+    broken: bool,
+}
+
+impl Stdin {
+    /// Writes to this end of a pipe.
+    ///
+    /// # Errors
+    /// When the descriptor can't be watched.
+    pub fn new(pipe: OwnedFd) -> io::Result<Self> {
+        let pipe = Some(Sender::from_owned_fd(pipe)?);
+        Ok(Self { pipe, queue: VecDeque::new(), written: 0, before_message: 0, broken: false })
+    }
+
+    /// Whether the handler has closed its end before it read everything.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Puts a message behind what is still to be written, and writes what the pipe takes at once.
+    pub fn send(&mut self, message: Message) {
+        self.before_message = self.written + self.queue.iter().map(|part| part.len() as u64).sum::<u64>();
+        self.queue.extend(message.into_iter().filter(|part| !part.is_empty()));
+        self.write_some();
+    }
+
+    /// Puts one space, which may stand in front of the first message, into the pipe, to see it go.
+    pub fn probe(&mut self) {
+        self.send(vec![Bytes::from_static(b" ")]);
+    }
+
+    /// Whether the handler has read everything that was written.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.queue.is_empty() && self.unread() == Some(0)
+    }
+
+    /// Whether the handler has read no byte of the last message.
+    #[must_use]
+    pub fn is_message_untouched(&self) -> bool {
+        // What is in the pipe outlives the reader's end: the kernel keeps it while this end is open.
+        let of_message = self.written.saturating_sub(self.before_message);
+        of_message == 0 || self.unread().is_some_and(|unread| unread >= of_message)
+    }
+
+    fn unread(&self) -> Option<u64> {
+        rustix::io::ioctl_fionread(self.pipe.as_ref()?).ok()
+    }
+
+    /// Waits until the pipe takes more and writes it; for ever where there is nothing to write. Cancel safe.
+    pub async fn write(&mut self) {
+        match &self.pipe {
+            Some(pipe) if !self.queue.is_empty() && !self.broken => {
+                if pipe.writable().await.is_err() {
+                    self.broken = true;
+                    return;
+                }
+            }
+            _ => return std::future::pending().await,
+        }
+        self.write_some();
+    }
+
+    fn write_some(&mut self) {
+        while let Some(pipe) = &self.pipe
+            && !self.queue.is_empty()
+            && !self.broken
+        {
+            let parts: Vec<IoSlice<'_>> = self.queue.iter().take(PARTS).map(|part| IoSlice::new(part)).collect();
+            match pipe.try_write_vectored(&parts) {
+                Ok(length) => self.taken(length),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The handler has closed its end. That is not the story; its exit is, or its reply, or the deadline.
+                Err(_) => self.broken = true,
+            }
+        }
+    }
+
+    fn taken(&mut self, mut length: usize) {
+        self.written += length as u64;
+        while let Some(part) = self.queue.front_mut() {
+            if part.len() > length {
+                part.advance(length);
+                return;
+            }
+            length -= part.len();
+            self.queue.pop_front();
+        }
+    }
+
+    /// Ends the stream; what was not written yet is dropped.
+    pub fn close(&mut self) {
+        self.pipe = None;
+        self.queue.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stdin() -> (Stdin, OwnedFd) {
+        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        (Stdin::new(writer).unwrap(), reader)
+    }
+
+    fn take(reader: &OwnedFd, length: usize) -> Vec<u8> {
+        let mut buffer = vec![0; length];
+        let length = rustix::io::read(reader, &mut buffer).unwrap();
+        buffer.truncate(length);
+        buffer
+    }
+
+    #[tokio::test]
+    async fn a_message_is_untouched_until_its_own_first_byte_is_read() {
+        let (mut stdin, reader) = stdin();
+        stdin.send(vec![Bytes::from_static(b"one"), Bytes::new(), Bytes::from_static(b"1\n")]);
+        assert!(stdin.is_message_untouched());
+        assert_eq!(take(&reader, 3), b"one");
+        assert!(!stdin.is_message_untouched());
+        stdin.send(vec![Bytes::from_static(b"two\n")]);
+        assert_eq!(take(&reader, 2), b"1\n");
+        assert!(stdin.is_message_untouched() && !stdin.is_read(), "only the message before was read");
+        take(&reader, 1);
+        assert!(!stdin.is_message_untouched());
+        take(&reader, 10);
+        assert!(stdin.is_read());
+    }
+
+    #[tokio::test]
+    async fn a_closed_reader_is_found_broken_and_leaves_its_message_untouched() {
+        let (mut stdin, reader) = stdin();
+        stdin.send(vec![Bytes::from_static(b"one\n")]);
+        take(&reader, 4);
+        stdin.send(vec![Bytes::from_static(b"two\n")]);
+        drop(reader);
+        assert!(stdin.is_message_untouched());
+        stdin.send(vec![Bytes::from_static(b"three\n")]);
+        assert!(stdin.is_broken() && stdin.is_message_untouched());
+    }
+}

@@ -1,0 +1,310 @@
+//! The Runtime API client: the only user of reqwest, and the only room that knows HTTP.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
+use thiserror::Error;
+
+use crate::document::shorten;
+use crate::log::Logs;
+use crate::runtime::invocation::Invocation;
+use crate::runtime::report::{ErrorBody, Report, Target};
+
+/// The pauses between the tries of a `/next` that fails: five tries in about two seconds.
+const PAUSES: [Duration; 4] =
+    [Duration::from_millis(125), Duration::from_millis(250), Duration::from_millis(500), Duration::from_millis(1000)];
+
+/// How long a connection to loopback may take.
+const CONNECT: Duration = Duration::from_secs(1);
+
+/// How much of a refusal's body is logged, in bytes.
+const QUOTED: usize = 1024;
+
+const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
+const CAUSE: &str = "lambda-runtime-function-xray-error-cause";
+const EXTENSION_ID: &str = "lambda-extension-identifier";
+const INVOCATION_ID: &str = "lambda-runtime-invocation-id";
+
+/// The Runtime API can't be used any more, or not at all; the runtime can't go on.
+#[derive(Debug, Error)]
+pub enum Gone {
+    /// The address makes no URL.
+    #[error("AWS_LAMBDA_RUNTIME_API={0:?} is not an address of the form host:port ({1})")]
+    Address(String, String),
+    /// The HTTP client can't be built.
+    #[error("the HTTP client can't be set up: {0}")]
+    Client(String),
+    /// It answered, and a second try would get the same.
+    #[error("the Runtime API refused {what} with status {status}: {body}")]
+    Refused {
+        /// Which call.
+        what: &'static str,
+        /// The HTTP status.
+        status: u16,
+        /// The beginning of the answer's body.
+        body: String,
+    },
+    /// It failed in every try.
+    #[error("the Runtime API failed {what} {tries} times, at last because {why}")]
+    Failed {
+        /// Which call.
+        what: &'static str,
+        /// How many times it was tried.
+        tries: usize,
+        /// What was wrong with the last try.
+        why: String,
+    },
+}
+
+/// A connection to the Runtime API.
+#[derive(Debug)]
+pub struct Api {
+    client: Client,
+    /// `http://host:port`, and a path where the address has one.
+    base: String,
+    next: Url,
+    logs: Logs,
+}
+
+impl Api {
+    /// A client of the Runtime API at `address`: `host:port`, or that with `http://` before it and a path behind.
+    ///
+    /// # Errors
+    /// [`Gone::Address`] and [`Gone::Client`].
+    pub fn new(address: &str, logs: Logs) -> Result<Self, Gone> {
+        let base = format!("http://{}", address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/'));
+        let next = Url::parse(&format!("{base}/2018-06-01/runtime/invocation/next"))
+            .map_err(|error| Gone::Address(address.to_owned(), error.to_string()))?;
+        Ok(Self { client: client()?, base, next, logs })
+    }
+
+    /// Lets go of every connection. After a snapshot is restored the old ones are dead without knowing it.
+    ///
+    /// # Errors
+    /// [`Gone::Client`].
+    pub fn reconnect(&mut self) -> Result<(), Gone> {
+        self.client = client()?;
+        Ok(())
+    }
+
+    /// Waits for the next invocation, without a time limit: the environment may be frozen meanwhile.
+    ///
+    /// # Errors
+    /// [`Gone::Refused`] and [`Gone::Failed`].
+    pub async fn next(&self) -> Result<Invocation, Gone> {
+        self.persist("/next", || async {
+            let response = self.get(self.next.clone()).await?;
+            let header = |name: &str| response.headers().get(name).map(HeaderValue::as_bytes);
+            let (mut invocation, warnings) = Invocation::from_headers(header).map_err(Trouble::Odd)?;
+            for warning in warnings {
+                self.logs.warn(Some(&invocation.request_id), &warning);
+            }
+            invocation.event = chunks(response).await?;
+            Ok(invocation)
+        })
+        .await
+    }
+
+    /// Waits until the snapshot is restored, without a time limit.
+    ///
+    /// # Errors
+    /// [`Gone::Refused`] and [`Gone::Failed`].
+    pub async fn restore_next(&self) -> Result<(), Gone> {
+        self.persist("/restore/next", || async {
+            let response = self.get(self.url("/2018-06-01/runtime/restore/next")?).await?;
+            chunks(response).await.map(drop)
+        })
+        .await
+    }
+
+    /// Posts a report. What goes wrong with that is logged; the invocation is over either way.
+    pub async fn report(&self, report: Report) {
+        let (Target { request_id, invocation_id }, method, mut headers, body) = match report {
+            Report::Response(target, body) => (target, "response", HeaderMap::new(), body),
+            Report::Error(target, error) => (target, "error", error_headers(&error), error.body),
+        };
+        if let Some(Ok(id)) = invocation_id.map(|id| HeaderValue::from_str(&id)) {
+            headers.insert(INVOCATION_ID, id);
+        }
+        let what = format!("/invocation/{request_id}/{method}");
+        self.post(&what, Some(&request_id), headers, body, Trouble::is_transport_or_5xx).await;
+    }
+
+    /// Posts an init error, which is legal before the first `/next` only.
+    pub async fn init_error(&self, error: ErrorBody) {
+        self.post("/init/error", None, error_headers(&error), error.body, Trouble::is_transport).await;
+    }
+
+    /// Registers an internal extension, which makes Lambda send SIGTERM before it ends the environment.
+    ///
+    /// # Errors
+    /// Why there is none: managed instances refuse it.
+    pub async fn register_extension(&self) -> Result<Extension, String> {
+        let registered = async {
+            let request = self.client.post(self.url("/2020-01-01/extension/register")?);
+            let request = request.header("lambda-extension-name", "bootstrap").header(CONTENT_TYPE, "application/json");
+            let response = accepted(request.body(r#"{"events":[]}"#).send().await).await?;
+            let identifier = response.headers().get(EXTENSION_ID).cloned();
+            let identifier = identifier.ok_or_else(|| Trouble::Odd("the answer to /extension/register has no identifier".to_owned()))?;
+            chunks(response).await?;
+            Ok(Extension(self.client.get(self.url("/2020-01-01/extension/event/next")?).header(EXTENSION_ID, identifier)))
+        };
+        registered.await.map_err(|trouble: Trouble| trouble.to_string())
+    }
+
+    fn url(&self, path: &str) -> Result<Url, Trouble> {
+        Url::parse(&format!("{}{path}", self.base)).map_err(|error| Trouble::Odd(error.to_string()))
+    }
+
+    async fn get(&self, url: Url) -> Result<Response, Trouble> {
+        accepted(self.client.get(url).send().await).await
+    }
+
+    /// Tries until it succeeds, is refused, or has failed five times.
+    async fn persist<T, F>(&self, what: &'static str, attempt: impl Fn() -> F) -> Result<T, Gone>
+    where
+        F: Future<Output = Result<T, Trouble>>,
+    {
+        let mut pauses = PAUSES.iter();
+        loop {
+            let trouble = match attempt().await {
+                Ok(done) => return Ok(done),
+                Err(Trouble::Status(status, body)) if !status.is_server_error() => {
+                    return Err(Gone::Refused { what, status: status.as_u16(), body });
+                }
+                Err(trouble) => trouble,
+            };
+            let Some(pause) = pauses.next() else {
+                return Err(Gone::Failed { what, tries: PAUSES.len() + 1, why: trouble.to_string() });
+            };
+            self.logs.warn(None, &format!("{what} failed: {trouble}; trying again in {} ms", pause.as_millis()));
+            tokio::time::sleep(*pause).await;
+        }
+    }
+
+    /// Posts, and once more where the first try did not get through. What is refused is logged and left: the platform has its own
+    /// view of the invocation by then, and would refuse whatever else is sent for it.
+    async fn post(&self, what: &str, request_id: Option<&str>, mut headers: HeaderMap, body: Bytes, retry: fn(&Trouble) -> bool) {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let attempt = || async {
+            let url = self.url(&format!("/2018-06-01/runtime{what}"))?;
+            let response = accepted(self.client.post(url).headers(headers.clone()).body(body.clone()).send().await).await?;
+            // The connection serves the next call only if this answer has been read. The report is in either way.
+            let _ = chunks(response).await;
+            Ok(())
+        };
+        let Err(trouble) = attempt().await else { return };
+        if !retry(&trouble) {
+            return self.logs.warn(request_id, &format!("POST {what} failed: {trouble}"));
+        }
+        self.logs.warn(request_id, &format!("POST {what} failed: {trouble}; trying again once"));
+        if let Err(trouble) = attempt().await {
+            self.logs.warn(request_id, &format!("POST {what} failed again: {trouble}"));
+        }
+    }
+}
+
+/// A registered internal extension.
+#[derive(Debug)]
+pub struct Extension(RequestBuilder);
+
+impl Extension {
+    /// Waits for an event, which never comes: the extension asked for none. Lambda wants it to wait.
+    pub async fn wait(self, logs: Logs) {
+        let why = match accepted(self.0.send().await).await {
+            Ok(_) => "an event came that was not asked for".to_owned(),
+            Err(trouble) => trouble.to_string(),
+        };
+        logs.warn(None, &format!("the internal extension has ended, so SIGTERM may not come: {why}"));
+        std::future::pending().await
+    }
+}
+
+/// What can be wrong with one call.
+#[derive(Debug, Error)]
+enum Trouble {
+    /// No answer, or half of one.
+    #[error("{0}")]
+    Transport(String),
+    /// An answer that is no success, and the beginning of its body.
+    #[error("status {}: {}", .0.as_u16(), .1)]
+    Status(StatusCode, String),
+    /// An answer that makes no sense.
+    #[error("{0}")]
+    Odd(String),
+}
+
+impl From<reqwest::Error> for Trouble {
+    fn from(error: reqwest::Error) -> Self {
+        // The cause at the end of the chain is the one that says something: "connection refused".
+        let mut cause: &dyn std::error::Error = &error;
+        while let Some(source) = cause.source() {
+            cause = source;
+        }
+        Self::Transport(cause.to_string())
+    }
+}
+
+impl Trouble {
+    fn is_transport(&self) -> bool {
+        matches!(self, Self::Transport(_))
+    }
+
+    fn is_transport_or_5xx(&self) -> bool {
+        self.is_transport() || matches!(self, Self::Status(status, _) if status.is_server_error())
+    }
+}
+
+fn client() -> Result<Client, Gone> {
+    Client::builder()
+        .user_agent(concat!("lambda-bootstrap/", env!("CARGO_PKG_VERSION")))
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .http1_only()
+        .http1_ignore_invalid_headers_in_responses(true)
+        .tcp_nodelay(true)
+        .connect_timeout(CONNECT)
+        // The environment may be frozen for hours between two calls.
+        .pool_idle_timeout(None)
+        .build()
+        .map_err(|error| Gone::Client(error.to_string()))
+}
+
+/// The answer, if it is a success.
+async fn accepted(sent: Result<Response, reqwest::Error>) -> Result<Response, Trouble> {
+    let response = sent?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let mut body = String::new();
+    for chunk in chunks(response).await.unwrap_or_default() {
+        if body.len() < QUOTED {
+            body.push_str(&String::from_utf8_lossy(&chunk));
+        }
+    }
+    shorten(&mut body, QUOTED);
+    Err(Trouble::Status(status, body))
+}
+
+/// The body, in the chunks in which it comes.
+async fn chunks(mut response: Response) -> Result<Vec<Bytes>, Trouble> {
+    let mut chunks = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        chunks.push(chunk);
+    }
+    Ok(chunks)
+}
+
+fn error_headers(error: &ErrorBody) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in [(ERROR_TYPE, &error.error_type), (CAUSE, &error.cause)] {
+        // Both are printable ASCII by construction.
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    }
+    headers
+}
