@@ -1,1 +1,40 @@
+//! Black-box tests: the real binary between a scripted Runtime API and handlers that each do one thing.
+//!
+//! A test says what the Runtime API answers and which handler runs, and looks at what was reported, logged and left
+//! behind. `support` is the harness; `tests/fixtures/handlers/` holds the handlers.
+//!
+//! `TEST_PATIENCE_MS` is how long a single wait may last before it fails (30000). `BOOTSTRAP_TEST_BINARY` is another
+//! binary to test in the place of the one just built.
 
+// A test that can't go on panics; that is what unwrap says.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod it {
+    /// The harness. No tests.
+    pub(crate) mod support;
+
+    /// Section 1: which process runs, with which arguments, environment and working directory.
+    mod command;
+    /// The message's context: what comes from headers and what from the environment.
+    mod context;
+    /// The deadline: what happens when a handler is too late, and which margins hold.
+    mod deadline;
+    /// The fault table in the invoke phase, restarts, and the crash-loop limit.
+    mod faults;
+    /// The fault table in the init phase: what can't be started, and settings that can't be.
+    mod init_errors;
+    /// What the handler logs and what bootstrap logs: format, order, length, bytes.
+    mod logs;
+    /// Replies that break a rule, late and repeated replies, and what fd 3 allows.
+    mod malformed;
+    /// The message to the handler, byte for byte.
+    mod messages;
+    /// When a handler counts as started.
+    mod readiness;
+    /// Replies that keep the rules, and what is posted for them.
+    mod replies;
+    /// Section 7: requests, retries, refusals, addresses, headers.
+    mod runtime_api;
+    /// Signals, grace, and what is left of the handler's processes.
+    mod shutdown;
+}

@@ -1,0 +1,406 @@
+//! The scripted Runtime API, and the referee: what the real state machine would refuse fails the test.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt::Write as _;
+use std::io::BufReader;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+use super::answer::{Answer, Gate};
+use super::capture::Capture;
+use super::http::{self, Request};
+use super::report::{Kind, Report};
+
+/// What can be asked of the Runtime API.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Route {
+    /// `GET /runtime/invocation/next`
+    Next,
+    /// `POST /runtime/invocation/ID/response` and `…/error`
+    Report,
+    /// `POST /runtime/init/error`
+    InitError,
+    /// `GET /runtime/restore/next`
+    RestoreNext,
+    /// `POST /2020-01-01/extension/register`
+    Register,
+    /// `GET /2020-01-01/extension/event/next`
+    ExtensionNext,
+}
+
+struct Attempt {
+    kind: Kind,
+    body: Vec<u8>,
+    /// A transport fault or a 5xx: it may be tried again.
+    failed: bool,
+}
+
+struct InFlight {
+    id: String,
+    invocation_id: Option<String>,
+    attempts: Vec<Attempt>,
+}
+
+impl InFlight {
+    /// Bootstrap has said what it has to say, or may have.
+    fn reported(&self) -> bool {
+        !self.attempts.is_empty()
+    }
+}
+
+struct State {
+    prefix: String,
+    strict: bool,
+    concurrency: usize,
+    answers: HashMap<Route, VecDeque<Answer>>,
+    requests: Vec<Request>,
+    reports: Vec<Report>,
+    violations: Vec<String>,
+    in_flight: Vec<InFlight>,
+    done: Vec<(String, Option<String>)>,
+    waiting: usize,
+    invoke_phase: bool,
+    init_errors: Vec<bool>,
+    log: Option<Capture>,
+    streams: Vec<TcpStream>,
+    stopped: bool,
+}
+
+/// A Runtime API on a port of its own.
+#[derive(Clone)]
+pub(crate) struct RuntimeApi {
+    shared: Arc<(Mutex<State>, Condvar)>,
+    address: SocketAddr,
+}
+
+impl RuntimeApi {
+    pub(crate) fn start(prefix: &str, strict: bool, concurrency: usize) -> RuntimeApi {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = State {
+            prefix: prefix.to_owned(),
+            strict,
+            concurrency,
+            answers: HashMap::new(),
+            requests: Vec::new(),
+            reports: Vec::new(),
+            violations: Vec::new(),
+            in_flight: Vec::new(),
+            done: Vec::new(),
+            waiting: 0,
+            invoke_phase: false,
+            init_errors: Vec::new(),
+            log: None,
+            streams: Vec::new(),
+            stopped: false,
+        };
+        let api = RuntimeApi { shared: Arc::new((Mutex::new(state), Condvar::new())), address };
+        let server = api.clone();
+        std::thread::spawn(move || {
+            for (number, stream) in listener.incoming().enumerate() {
+                let Ok(stream) = stream else { return };
+                let mut state = server.lock();
+                if state.stopped {
+                    return;
+                }
+                let _ = stream.set_nodelay(true);
+                state.streams.push(stream.try_clone().unwrap());
+                drop(state);
+                let server = server.clone();
+                std::thread::spawn(move || server.serve(stream, number + 1));
+            }
+        });
+        api
+    }
+
+    /// `host:port`
+    pub(crate) fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    pub(crate) fn push(&self, route: Route, answer: Answer) {
+        self.lock().answers.entry(route).or_default().push_back(answer);
+        self.shared.1.notify_all();
+    }
+
+    /// The Runtime API is gone: every connection is reset and nobody listens.
+    pub(crate) fn stop(&self) {
+        let mut state = self.lock();
+        if state.stopped {
+            return;
+        }
+        state.stopped = true;
+        for stream in state.streams.drain(..) {
+            let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        drop(state);
+        self.shared.1.notify_all();
+        // Wakes the listener, which sees that it has stopped and closes.
+        let _ = TcpStream::connect(self.address);
+    }
+
+    pub(super) fn set_log(&self, log: Capture) {
+        self.lock().log = Some(log);
+    }
+
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.lock().requests.clone()
+    }
+
+    pub(crate) fn reports(&self) -> Vec<Report> {
+        self.lock().reports.clone()
+    }
+
+    /// How many calls to `/next` wait for an event at this instant.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().waiting
+    }
+
+    /// Every event that was handed out has been reported.
+    pub(crate) fn all_reported(&self) -> bool {
+        let state = self.lock();
+        state.in_flight.iter().all(InFlight::reported) && state.answers.get(&Route::Next).is_none_or(VecDeque::is_empty)
+    }
+
+    pub(crate) fn violations(&self) -> Vec<String> {
+        self.lock().violations.clone()
+    }
+
+    /// Everything that came, for a failed test.
+    pub(crate) fn story(&self) -> String {
+        let state = self.lock();
+        let mut out = String::new();
+        for request in &state.requests {
+            let _ = write!(out, "{request}");
+        }
+        for violation in &state.violations {
+            let _ = writeln!(out, "VIOLATION: {violation}");
+        }
+        out
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.0.lock().unwrap()
+    }
+
+    fn serve(&self, mut stream: TcpStream, number: usize) {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        loop {
+            let mut request = match http::read_head(&mut reader) {
+                Ok(Some(request)) => request,
+                Ok(None) => return,
+                Err(e) => {
+                    if e.kind() == std::io::ErrorKind::InvalidData {
+                        self.lock().violations.push(format!("not HTTP: {e}"));
+                    }
+                    return;
+                }
+            };
+            request.connection = number;
+            let route = self.lock().route(&request);
+            let early = route.is_some_and(|route| self.lock().peek(route).is_some_and(|answer| answer.early));
+            if !early && let Err(e) = http::read_body(&mut reader, &mut request) {
+                let mut state = self.lock();
+                if state.strict && !state.stopped {
+                    state.violations.push(format!("the request broke off ({e}): {request}"));
+                }
+                return;
+            }
+            let Some(answer) = self.answer(route, request, &stream) else { return };
+            let goes_on = answer.send(&mut stream).unwrap_or(false);
+            if early {
+                // What still comes is read to its end, or the answer could be lost with the connection.
+                let _ = stream.shutdown(Shutdown::Write);
+                let _ = std::io::copy(&mut reader, &mut std::io::sink());
+            }
+            if !goes_on {
+                // The listener's copy of the stream would keep it open.
+                let mut state = self.lock();
+                let peer = stream.peer_addr().ok();
+                state.streams.retain(|s| s.peer_addr().ok() != peer);
+                return;
+            }
+        }
+    }
+
+    /// Records and judges the request, and finds what to say to it; `None` where nobody listens any more.
+    fn answer(&self, route: Option<Route>, mut request: Request, stream: &TcpStream) -> Option<Answer> {
+        let mut state = self.lock();
+        request.log_length = state.log.as_ref().map_or(0, |log| log.with(<[u8]>::len));
+        request.at_ms = super::epoch_ms(Duration::ZERO);
+        state.requests.push(request.clone());
+        let answer = match route {
+            None => {
+                state.violate(format!("no such call: {request}"));
+                Answer::status(404)
+            }
+            Some(Route::Next) => return self.next(state, &request, stream),
+            Some(Route::Report) => state.report(&request),
+            Some(Route::InitError) => state.init_error(&request),
+            Some(Route::RestoreNext) => {
+                if state.invoke_phase {
+                    state.violate("/restore/next after the first /next".to_owned());
+                }
+                state.scripted(Route::RestoreNext).unwrap_or_else(|| Answer::status(200))
+            }
+            Some(Route::Register) => state
+                .scripted(Route::Register)
+                .unwrap_or_else(|| Answer::status(200).header("Lambda-Extension-Identifier", "an-extension").body("{}")),
+            // No event ever comes for an extension that registers for none.
+            Some(Route::ExtensionNext) => {
+                state.scripted(Route::ExtensionNext).unwrap_or_else(|| Answer::status(200).held(&Gate::default()))
+            }
+        };
+        drop(state);
+        self.shared.1.notify_all();
+        Some(answer)
+    }
+
+    fn next(&self, mut state: MutexGuard<'_, State>, request: &Request, stream: &TcpStream) -> Option<Answer> {
+        state.check_user_agent(request);
+        let unanswered = state.in_flight.iter().filter(|i| !i.reported()).count();
+        if unanswered + state.waiting >= state.concurrency && state.strict {
+            state.violate("/next while an invocation is unanswered or another /next waits".to_owned());
+            return Some(Answer::status(403).body(r#"{"errorType":"InvalidStateTransition","errorMessage":"x"}"#));
+        }
+        state.invoke_phase = true;
+        // What has been tried and did not get through stays behind.
+        let (over, in_flight) = std::mem::take(&mut state.in_flight).into_iter().partition(InFlight::reported);
+        state.in_flight = in_flight;
+        state.done.extend(over.into_iter().map(|i| (i.id, i.invocation_id)));
+        state.waiting += 1;
+        let answer = loop {
+            if state.stopped || is_gone(stream) {
+                break None;
+            }
+            if let Some(answer) = state.scripted(Route::Next) {
+                break Some(answer);
+            }
+            state = self.shared.1.wait_timeout(state, Duration::from_millis(20)).unwrap().0;
+        };
+        state.waiting -= 1;
+        let answer = answer?;
+        if answer.is_whole()
+            && let Some((id, invocation_id)) = answer.invocation.clone()
+        {
+            state.in_flight.push(InFlight { id, invocation_id, attempts: Vec::new() });
+        }
+        Some(answer)
+    }
+}
+
+/// The other side has closed the connection.
+fn is_gone(stream: &TcpStream) -> bool {
+    let _ = stream.set_nonblocking(true);
+    let peeked = stream.peek(&mut [0]);
+    let _ = stream.set_nonblocking(false);
+    match peeked {
+        Ok(n) => n == 0,
+        Err(e) => e.kind() != std::io::ErrorKind::WouldBlock,
+    }
+}
+
+impl State {
+    fn violate(&mut self, what: String) {
+        if self.strict {
+            self.violations.push(what);
+        }
+    }
+
+    fn route(&self, request: &Request) -> Option<Route> {
+        let path = request.path.strip_prefix(&self.prefix)?;
+        let (version, path) = path.strip_prefix('/')?.split_once('/')?;
+        let words: Vec<&str> = path.split('/').collect();
+        match (version, request.method.as_str(), words.as_slice()) {
+            ("2018-06-01", "GET", ["runtime", "invocation", "next"]) => Some(Route::Next),
+            ("2018-06-01", "POST", ["runtime", "invocation", _, "response" | "error"]) => Some(Route::Report),
+            ("2018-06-01", "POST", ["runtime", "init", "error"]) => Some(Route::InitError),
+            ("2018-06-01", "GET", ["runtime", "restore", "next"]) => Some(Route::RestoreNext),
+            ("2020-01-01", "POST", ["extension", "register"]) => Some(Route::Register),
+            ("2020-01-01", "GET", ["extension", "event", "next"]) => Some(Route::ExtensionNext),
+            _ => None,
+        }
+    }
+
+    fn peek(&self, route: Route) -> Option<&Answer> {
+        self.answers.get(&route)?.front()
+    }
+
+    fn scripted(&mut self, route: Route) -> Option<Answer> {
+        self.answers.get_mut(&route)?.pop_front()
+    }
+
+    fn report(&mut self, request: &Request) -> Answer {
+        self.check_user_agent(request);
+        let report = Report::of(request);
+        if let Err(e) = report.check() {
+            self.violate(format!("{e}: {request}"));
+        }
+        let answer = self.scripted(Route::Report).unwrap_or_else(Answer::accepted);
+        let failed = !answer.is_whole() || answer.status == 0 || answer.status >= 500;
+        let key = (report.id.clone(), report.invocation_id.clone());
+        match self.in_flight.iter_mut().position(|i| (&i.id, &i.invocation_id) == (&key.0, &key.1)) {
+            None if self.done.contains(&key) => {
+                self.violate(format!("a second report: {request}"));
+            }
+            None => {
+                let known: Vec<_> = self.in_flight.iter().map(|i| (&i.id, &i.invocation_id)).collect();
+                let complaint = format!("a report for what is not in flight ({known:?} is): {request}");
+                self.violate(complaint);
+            }
+            Some(at) => {
+                let first = &self.in_flight[at].attempts;
+                let complaint = match first.as_slice() {
+                    [] => None,
+                    [first] if first.kind != report.kind => Some("a report of the other kind after the first"),
+                    [first] if first.body != request.body => Some("the same report with another body"),
+                    [_] => None,
+                    _ => Some("a report is tried a third time"),
+                };
+                if let Some(complaint) = complaint {
+                    self.violate(format!("{complaint}: {request}"));
+                }
+                self.in_flight[at].attempts.push(Attempt { kind: report.kind, body: request.body.clone(), failed });
+                if !failed {
+                    self.in_flight.remove(at);
+                    self.done.push(key);
+                }
+            }
+        }
+        self.reports.push(report);
+        answer
+    }
+
+    fn init_error(&mut self, request: &Request) -> Answer {
+        self.check_user_agent(request);
+        if self.invoke_phase {
+            self.violate(format!("/init/error after the first /next: {request}"));
+        }
+        if self.init_errors.len() > 1 || self.init_errors.first() == Some(&false) {
+            self.violate(format!("one /init/error too many: {request}"));
+        }
+        let report = Report::of(request);
+        if let Err(e) = report.check() {
+            self.violate(format!("{e}: {request}"));
+        }
+        let answer = self.scripted(Route::InitError).unwrap_or_else(Answer::accepted);
+        self.init_errors.push(!answer.is_whole());
+        self.reports.push(report);
+        answer
+    }
+
+    fn check_user_agent(&mut self, request: &Request) {
+        let expected = concat!("lambda-bootstrap/", env!("CARGO_PKG_VERSION"));
+        if request.header("user-agent") != Some(expected) {
+            self.violate(format!("the user agent is not {expected}: {request}"));
+        }
+        if request.header("expect").is_some() {
+            self.violate(format!("the client expects 100-continue: {request}"));
+        }
+        if request.header("host").is_none() || request.version != "HTTP/1.1" {
+            self.violate(format!("not HTTP/1.1 with a host: {request}"));
+        }
+    }
+}
