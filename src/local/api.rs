@@ -164,7 +164,7 @@ impl RuntimeApi {
         Ok(answer)
     }
 
-    /// The environment is over. What the runtime calls from now on is refused; a waiting `/next` is left to wait.
+    /// The environment is over. Reports that come from now on are refused, and `/next` is left to wait.
     pub fn end(&self) {
         let mut environment = self.shared.lock();
         environment.machine.end();
@@ -296,7 +296,7 @@ async fn route(request: Request<Incoming>, shared: &Arc<Shared>) -> Result<Reply
 }
 
 async fn next(shared: &Shared) -> Result<Reply, Refusal> {
-    if shared.lock().machine.next()? == Next::Again {
+    if shared.lock().machine.next_event()? == Next::Again {
         return Ok(shared.lock().current.as_ref().map_or_else(|| plain(StatusCode::NO_CONTENT, ""), Current::reply));
     }
     // The call itself may have made the environment idle, which the platform's side waits for.

@@ -21,8 +21,8 @@ enum Output {
     Log(Bytes),
     /// A line of our own, without its newline.
     Note(String),
-    /// A response or an error document.
-    Response(Bytes),
+    /// A response or an error document, and who waits until it is out.
+    Response(Bytes, Option<oneshot::Sender<()>>),
     /// One more event is done; the source's position in bytes.
     Progress(u64),
     /// Everything before this is out, and the progress bar is gone.
@@ -84,7 +84,15 @@ impl Console {
 
     /// Prints a response, and a newline after it where it ends in none.
     pub async fn response(&self, body: Bytes) {
-        self.put(Output::Response(body)).await;
+        if body.len() < AT_ONCE {
+            self.put(Output::Response(body, None)).await;
+        } else {
+            // A backlog of these would take a lot of memory.
+            let (printed, out) = oneshot::channel();
+            self.put(Output::Response(body, Some(printed))).await;
+            // An error is a thread that has ended, with nothing left to write.
+            let _ = out.await;
+        }
     }
 
     /// One more event is done, at this position of its source in bytes.
@@ -161,12 +169,16 @@ impl Writer {
                     let _ = io::stderr().write_all(line.as_bytes());
                 });
             }
-            Output::Response(body) => {
+            Output::Response(body, printed) => {
                 if self.failed.borrow().is_none()
                     && let Err(error) = self.bar.suspend(|| print(&body))
                 {
                     let closed = error.kind() == io::ErrorKind::BrokenPipe;
                     self.failed.send_replace(Some(Failure { closed, message: error.to_string() }));
+                }
+                if let Some(printed) = printed {
+                    // Whoever asked may have been cancelled.
+                    let _ = printed.send(());
                 }
             }
             Output::Progress(position) => {

@@ -14,14 +14,19 @@ use crate::cli::{Source, UsageError};
 /// The largest event that Lambda's `Invoke` takes, in bytes: 6 MiB.
 pub const MAX_EVENT_BYTES: usize = 6 * 1024 * 1024;
 
-/// One event, or why there is none.
+/// One event.
 #[derive(Debug)]
 pub enum Event {
     /// Its bytes.
     Whole(Bytes),
     /// It has more than [`MAX_EVENT_BYTES`]; the number if it is known.
     TooLarge(Option<u64>),
-    /// A line that is not JSON.
+}
+
+/// Why a line is no event.
+#[derive(Debug)]
+pub enum NoEvent {
+    /// It is not JSON: where, and the line around that place.
     NotJson(Place, String),
     /// The source can't be read any further.
     Unreadable(io::Error),
@@ -34,8 +39,8 @@ pub struct Line {
     pub number: u64,
     /// Where it ends in the source, in bytes.
     pub end: u64,
-    /// The event.
-    pub event: Event,
+    /// The event, if it is one.
+    pub event: Result<Event, NoEvent>,
 }
 
 /// One event or many.
@@ -145,7 +150,7 @@ impl Lines {
                 number += 1;
                 end += length;
                 let Some(event) = event else { continue };
-                let last = matches!(event, Event::Unreadable(_));
+                let last = matches!(event, Err(NoEvent::Unreadable(_)));
                 if send.blocking_send(Line { number, end, event }).is_err() || last {
                     break;
                 }
@@ -156,13 +161,13 @@ impl Lines {
 }
 
 /// The next line, if there is one: its event, if it isn't blank, and its length with its newline.
-fn line(reader: &mut impl BufRead) -> Option<(Option<Event>, u64)> {
+fn line(reader: &mut impl BufRead) -> Option<(Option<Result<Event, NoEvent>>, u64)> {
     let mut bytes = Vec::new();
     // Room for the line's end beside the largest event.
     let read = match reader.take(MAX_EVENT_BYTES as u64 + 2).read_until(b'\n', &mut bytes) {
         Ok(0) => return None,
         Ok(read) => read as u64,
-        Err(error) => return Some((Some(Event::Unreadable(error)), 0)),
+        Err(error) => return Some((Some(Err(NoEvent::Unreadable(error))), 0)),
     };
     let ended = bytes.ends_with(b"\n");
     if ended {
@@ -175,18 +180,18 @@ fn line(reader: &mut impl BufRead) -> Option<(Option<Event>, u64)> {
         let length = bytes.len() as u64;
         let rest = if ended { Ok((0, 0)) } else { skip_line(reader) };
         return Some(match rest {
-            Ok((rest, newline)) => (Some(Event::TooLarge(Some(length + rest))), read + rest + newline),
-            Err(error) => (Some(Event::Unreadable(error)), read),
+            Ok((rest, newline)) => (Some(Ok(Event::TooLarge(Some(length + rest)))), read + rest + newline),
+            Err(error) => (Some(Err(NoEvent::Unreadable(error))), read),
         });
     }
     if bytes.trim_ascii().is_empty() {
         return Some((None, read));
     }
     let event = match json::check(&bytes) {
-        Ok(()) => Event::Whole(bytes.into()),
+        Ok(()) => Ok(Event::Whole(bytes.into())),
         Err(place) => {
             let excerpt = place.excerpt(&bytes);
-            Event::NotJson(place, excerpt)
+            Err(NoEvent::NotJson(place, excerpt))
         }
     };
     Some((Some(event), read))
@@ -221,10 +226,10 @@ mod tests {
         while let Some((event, length)) = line(&mut reader) {
             found.push(match event {
                 None => format!("blank, {length}"),
-                Some(Event::Whole(bytes)) => format!("{}, {length}", String::from_utf8_lossy(&bytes)),
-                Some(Event::TooLarge(size)) => format!("{} bytes, {length}", size.unwrap_or_default()),
-                Some(Event::NotJson(place, _)) => format!("column {}, {length}", place.column),
-                Some(Event::Unreadable(error)) => error.to_string(),
+                Some(Ok(Event::Whole(bytes))) => format!("{}, {length}", String::from_utf8_lossy(&bytes)),
+                Some(Ok(Event::TooLarge(size))) => format!("{} bytes, {length}", size.unwrap_or_default()),
+                Some(Err(NoEvent::NotJson(place, _))) => format!("column {}, {length}", place.column),
+                Some(Err(NoEvent::Unreadable(error))) => error.to_string(),
             });
         }
         found

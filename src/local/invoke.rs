@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::answer::{Answer, Told};
 use super::console::{Console, Failure, Progress};
 use super::environment::{Environment, Invocation, Invoked};
-use super::events::{self, Event, Events, Line, Lines, MAX_EVENT_BYTES};
+use super::events::{self, Event, Events, Line, Lines, MAX_EVENT_BYTES, NoEvent};
 use super::function::Function;
 use super::id;
 use super::summary::Summary;
@@ -55,31 +55,50 @@ async fn invoke(options: &cli::Invoke, function: Function, events: Events) -> an
         failure = console.stdout_failed() => Ended::StdoutFailed(failure),
     };
     let summary = session.summary;
-    // A second signal is impatience.
-    let again = signal::stop().context("can't listen to signals")?;
-    environment.stop(again).await;
-    if options.source.events.is_some() {
-        console.note(format!("bootstrap: {summary}")).await;
-    }
-    match ended {
-        Ended::Done(status) => {
-            console.done().await;
-            let status = status?;
-            console.stdout_failure().map_or(Ok(status), |failure| stdout_failed(failure, status))
+    // A signal from now on is impatience.
+    environment.stop(signal::stop().context("can't listen to signals")?).await;
+    let impatience = signal::stop().context("can't listen to signals")?;
+    let last_words = async {
+        if options.source.events.is_some() {
+            console.note(format!("bootstrap: {summary}")).await;
         }
-        Ended::Stopped(stop) => {
+        if let Ended::Stopped(stop) = &ended {
             console.note(format!("bootstrap: stopped by {}", stop.name())).await;
-            let _ = tokio::time::timeout(LAST_WORDS, console.done()).await;
-            Ok(match stop {
-                Stop::HangUp => 129,
-                Stop::Interrupt => 130,
-                Stop::Terminate => 143,
-            })
         }
-        Ended::StdoutFailed(failure) => {
-            console.done().await;
-            stdout_failed(failure, u8::from(summary.errors() > 0))
+        console.done().await;
+    };
+    let patience = async {
+        match &ended {
+            // Nobody may be reading.
+            Ended::Stopped(stop) => {
+                tokio::time::sleep(LAST_WORDS).await;
+                *stop
+            }
+            Ended::Done(_) | Ended::StdoutFailed(_) => impatience.await,
         }
+    };
+    tokio::select! {
+        () = last_words => {}
+        stop = patience => return Ok(status_of(stop)),
+    }
+    let (status, failure) = match ended {
+        Ended::Done(status) => (status?, console.stdout_failure()),
+        Ended::StdoutFailed(failure) => (u8::from(summary.errors() > 0), Some(failure)),
+        Ended::Stopped(stop) => (status_of(stop), None),
+    };
+    match failure {
+        // A reader that has seen enough is no error; a full disk is.
+        Some(failure) if !failure.closed => Err(failure.into()),
+        _ => Ok(status),
+    }
+}
+
+/// What a shell gives a command that such a signal has ended.
+fn status_of(stop: Stop) -> u8 {
+    match stop {
+        Stop::HangUp => 129,
+        Stop::Interrupt => 130,
+        Stop::Terminate => 143,
     }
 }
 
@@ -88,11 +107,6 @@ enum Ended {
     Done(anyhow::Result<u8>),
     Stopped(Stop),
     StdoutFailed(Failure),
-}
-
-/// A reader that has seen enough is no error; a full disk is.
-fn stdout_failed(failure: Failure, status: u8) -> anyhow::Result<u8> {
-    if failure.closed { Ok(status) } else { Err(failure.into()) }
 }
 
 /// The events of one command, one after the other.
@@ -130,14 +144,14 @@ impl Session<'_> {
         while let Some(Line { number, end, event }) = lines.recv().await {
             let place = format!("{name}, line {number}: ");
             match event {
-                Event::NotJson(wrong, excerpt) => {
+                Err(NoEvent::NotJson(wrong, excerpt)) => {
                     let message =
                         format!("bootstrap: {place}not JSON: {}\n\n{excerpt}\nThe lines after it were not run.", wrong.message);
                     self.console.note(message).await;
                     return Ok(false);
                 }
-                Event::Unreadable(error) => anyhow::bail!("{place}{error}"),
-                event => self.event(event, Some(&place)).await?,
+                Err(NoEvent::Unreadable(error)) => anyhow::bail!("{place}{error}"),
+                Ok(event) => self.event(event, Some(&place)).await?,
             }
             self.console.progress(end).await;
             if self.never_started {
@@ -161,7 +175,6 @@ impl Session<'_> {
                 self.explain(&told, place).await;
                 return Ok(());
             }
-            Event::NotJson(..) | Event::Unreadable(_) => unreachable!("only lines are checked, and a single event is read before"),
         };
         let invocation = Invocation {
             request_id: id::uuid().context("no random bytes")?,
@@ -200,24 +213,19 @@ impl Session<'_> {
     }
 }
 
-/// A line for people about an error. What the runtime has logged by itself is not said again: it logs every fault of the
-/// handler, but not the errors that the handler answers with.
+/// A line for people about an error. The runtime logs what it reports, so that is not said again.
 fn explanation(answer: &Answer) -> Option<String> {
-    let told = Answer::told(answer.body());
-    let Told { error_type, error_message } = &told;
+    let Told { error_type, error_message } = Answer::told(answer.body());
+    let error_type = if error_type.is_empty() { "no errorType".to_owned() } else { error_type };
     Some(match answer {
         Answer::Response(_) => return None,
         Answer::InitError(_) => format!("the handler did not start ({error_type}), so the event was not run"),
         Answer::Error(_) if error_type == "Function.Timeout" => {
-            "the invocation timed out (Function.Timeout); --timeout SECONDS gives it longer".to_owned()
+            format!("the invocation timed out ({error_type}); --timeout SECONDS gives it longer")
         }
-        Answer::Error(_) if error_type.starts_with("Runtime.") || error_type.starts_with("Function.") => {
-            format!("the invocation ended in an error ({error_type})")
-        }
-        Answer::Error(_) if told == Told::default() => "the handler answered with an error".to_owned(),
-        Answer::Error(_) => format!("the handler answered with an error: {error_type}: {error_message}"),
+        Answer::Error(_) => format!("the invocation ended in an error ({error_type})"),
         Answer::PlatformError(_) if error_type == "Sandbox.Timedout" => {
-            format!("{error_message} (Sandbox.Timedout); --timeout SECONDS gives it longer")
+            format!("{error_message} ({error_type}); --timeout SECONDS gives it longer")
         }
         Answer::PlatformError(_) => format!("{error_message} ({error_type})"),
     })

@@ -11,11 +11,12 @@
 //!        '------------------------------------ /next ------------------------------------'
 //! ```
 //!
-//! From every state `end` leads to `Ended`: a timeout, an exit, a shutdown. What a state does not allow is refused, as
-//! Lambda refuses it; the statuses, types and messages are those of AWS's own emulator (`internal/lambda/core/states.go` and
-//! `rapi/rendering`), and so is the order of the checks: first the request id, then the state. Two differences, both on
-//! purpose: an upload that breaks off is no answer (the runtime may try again), and a response with an unknown mode is one
-//! (the caller has been told, so `/next` is due).
+//! From every state `end` leads to `Ended`: a timeout, an exit, a shutdown. There `/next` waits and gets nothing.
+//!
+//! What a state does not allow is refused, as Lambda refuses it. The statuses, types and messages are those of AWS's own
+//! emulator (`internal/lambda/core/states.go` and `rapi/rendering`), and so is the order of the checks: first the request id,
+//! then the state. Two differences are on purpose: an upload that breaks off is no answer (the runtime may try again), and a
+//! response with an unknown mode is one (the caller has been told, so `/next` is due).
 //!
 //! There is no I/O and no clock here.
 
@@ -198,14 +199,16 @@ impl Machine {
     }
 
     /// `GET /runtime/invocation/next`
-    pub fn next(&mut self) -> Result<Next, Refusal> {
+    pub fn next_event(&mut self) -> Result<Next, Refusal> {
         match self.state {
             State::Started | State::Ready | State::Answered => {
                 self.state = State::Ready;
                 Ok(Next::Wait)
             }
             State::Running => Ok(Next::Again),
-            State::InitError | State::Uploading(_) | State::Ended => Err(self.not_due("Ready")),
+            // Too late to be told anything: the runtime is about to get its signal.
+            State::Ended => Ok(Next::Wait),
+            State::InitError | State::Uploading(_) => Err(self.not_due("Ready")),
         }
     }
 
@@ -360,14 +363,14 @@ mod tests {
     fn machine_in(state: State) -> Machine {
         let mut machine = Machine::new();
         let run = |machine: &mut Machine| {
-            machine.next().expect("the first /next is due");
+            machine.next_event().expect("the first /next is due");
             assert!(machine.deliver(key("current")), "a runtime in /next takes an event");
         };
         match state {
             State::Started => {}
             State::InitError => machine.init_error().expect("the init error is due"),
             State::Ready => {
-                machine.next().expect("the first /next is due");
+                machine.next_event().expect("the first /next is due");
             }
             State::Running => run(&mut machine),
             State::Uploading(report) => {
@@ -438,7 +441,7 @@ mod tests {
             Err(refusal) => format!("{} {}", refusal.status(), refusal.error_type()),
         };
         match call {
-            Call::Next => match machine.next() {
+            Call::Next => match machine.next_event() {
                 Ok(Next::Wait) => "ok".to_owned(),
                 Ok(Next::Again) => "again".to_owned(),
                 Err(refusal) => said(Err(refusal)),
@@ -477,6 +480,7 @@ mod tests {
                 let (answer, then) = match (call, state) {
                     (Next, State::Started | State::Ready | State::Answered) => ("ok", State::Ready),
                     (Next, State::Running) => ("again", State::Running),
+                    (Next, State::Ended) => ("ok", State::Ended),
                     (Next, _) => (not_due, state),
                     (Deliver, State::Ready) => ("ok", State::Running),
                     (Deliver, _) => ("no", state),
@@ -512,7 +516,7 @@ mod tests {
         let mut machine = machine_in(State::Answered);
         let refused = |machine: &mut Machine| machine.begin(Report::Error, "current", None).map_err(|r| r.status());
         assert_eq!(refused(&mut machine), Err(403), "a second report");
-        machine.next().expect("/next is due after an answer");
+        machine.next_event().expect("/next is due after an answer");
         assert_eq!(refused(&mut machine), Err(403), "a second report after /next");
         assert!(machine.deliver(key("new")));
         assert_eq!(refused(&mut machine), Err(400), "a report of the event before");
@@ -523,7 +527,7 @@ mod tests {
     fn an_environment_with_an_extension_is_idle_when_both_wait() {
         let mut machine = Machine::new();
         machine.register_extension("x", "id-x".to_owned()).expect("registration is open");
-        machine.next().expect("the first /next is due");
+        machine.next_event().expect("the first /next is due");
         assert!(!machine.is_idle(), "the extension has not called");
         assert!(!machine.deliver(key("a")));
         machine.extension_next(Some("id-x")).expect("it is registered");
