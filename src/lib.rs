@@ -23,7 +23,7 @@
 //! | to find | look at |
 //! |---|---|
 //! | what the process does first, and the exit status | `main.rs` |
-//! | the command line and its help | `cli.rs` |
+//! | the command line and its help | [`cli`] |
 //! | the settings, validated | [`config`] |
 //! | the loop: init, next, invoke, report; the shutdown phase | [`runtime`] |
 //! | HTTP toward Lambda: retries, refusals, headers | [`runtime::api`] |
@@ -41,11 +41,11 @@
 //! | the X-Ray header and `traceparent` | [`trace`] |
 //! | log lines, and a stderr that takes none | [`log`] |
 //! | who asks us to stop | [`signal`] |
-//! | Lambda on a laptop: `bootstrap invoke` | `local` |
+//! | Lambda on a laptop: `bootstrap invoke` | [`local`] |
 //!
 //! # Invariants, each an absence
 //!
-//! - Nothing past [`runtime`] knows HTTP; nothing before [`protocol`] knows JSON lines; `local` and [`runtime`] meet only over a
+//! - Nothing past [`runtime`] knows HTTP; nothing before [`protocol`] knows JSON lines; [`local`] and [`runtime`] meet only over a
 //!   socket: the runtime that `bootstrap invoke` uses is a process of its own, as in Lambda.
 //! - [`protocol`], [`deadline`], [`trace`], [`fault`] and the local environment's state machine do no I/O and read no clock.
 //! - The event and the response are never parsed into a tree and never serialised again. The event goes from the socket to the pipe,
@@ -67,11 +67,13 @@
 //! again, so nothing is ever half done when the next one comes. Errors by which code decides are closed enums; at the edges they are
 //! one line that says what happened, where, and what to do.
 
+pub mod cli;
 pub mod config;
 pub mod deadline;
 pub mod document;
 pub mod fault;
 pub mod handler;
+pub mod local;
 pub mod log;
 pub mod protocol;
 pub mod runtime;
