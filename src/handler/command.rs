@@ -115,7 +115,11 @@ fn places(name: &OsStr, config: &Config) -> Vec<PathBuf> {
     let mut places = vec![config.task_root.join(name)];
     if !name.as_bytes().contains(&b'/') {
         let on_path = std::env::split_paths(&config.path).filter(|folder| !folder.as_os_str().is_empty());
-        places.extend(on_path.map(|folder| folder.join(name)));
+        for place in on_path.map(|folder| folder.join(name)) {
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
     }
     places
 }

@@ -776,7 +776,9 @@ impl Supervisor {
         // A reply that is in the pipe was in time.
         self.drain(false);
         if let Some(budget) = self.in_flight.as_ref().and_then(|in_flight| in_flight.budget) {
-            self.failed(&Fault::Timeout { had: budget.left, margin: budget.margin });
+            let has_read =
+                self.sent_id().is_some() && self.handler.as_ref().is_some_and(|handler| !handler.stdin.is_message_untouched());
+            self.failed(&Fault::Timeout { had: budget.left, margin: budget.margin, has_read });
         }
     }
 }
