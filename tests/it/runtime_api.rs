@@ -25,6 +25,13 @@ fn failed_tries() -> Vec<(&'static str, Answer)> {
     ]
 }
 
+/// The line in which bootstrap says why it can't go on.
+#[track_caller]
+fn gave_up(log: &str) -> &str {
+    let found = log.lines().find(|l| l.starts_with("[FATAL] bootstrap: ") || l.starts_with("[ERROR] bootstrap: "));
+    found.unwrap_or_else(|| panic!("no word of why it ends: {log}"))
+}
+
 #[test]
 fn everything_goes_over_one_kept_connection() {
     let run = Run::told();
@@ -83,7 +90,7 @@ fn the_fifth_failed_next_in_a_row_ends_bootstrap() {
         run.exits_with(1);
         assert_eq!(run.requests("GET", "/next", 1).len(), 10, "{what}");
         assert_eq!(run.processes(), []);
-        assert!(run.log().lines().any(|l| l.starts_with("[ERROR] bootstrap: ")), "{}", run.log());
+        gave_up(&run.log());
     }
 }
 
@@ -124,7 +131,7 @@ fn an_address_that_is_none_is_named() {
         let mut run = Setup::told().env("AWS_LAMBDA_RUNTIME_API", address).start();
         run.exits_with(1);
         let log = run.log();
-        assert!(log.contains("[ERROR] bootstrap: ") && log.contains(address), "{address}: {log}");
+        assert!(gave_up(&log).contains(address), "{address}: {log}");
     }
 }
 
@@ -153,13 +160,13 @@ fn an_address_may_have_a_scheme_and_a_path() {
 fn a_slow_or_chunked_event_is_whole() {
     let big = json!([{ "out": "x".repeat(300_000) + "\n" }, { "response": 1 }]);
     let run = Setup::told().start();
-    for change in [Answer::drip, Answer::chunked, |a: Answer| a.chunked().drip()] {
+    for change in [Answer::drip, Answer::chunked, |a: Answer| a.chunked().drip(), Answer::until_close] {
         run.api().push(Route::Next, change(Event::new(big.to_string()).answer()));
     }
-    for n in 0..3 {
+    for n in 0..4 {
         assert_eq!(run.report(n).response(), "1");
     }
-    assert_eq!(run.log().lines().filter(|l| l.len() == 300_000).count(), 3);
+    assert_eq!(run.log().lines().filter(|l| l.len() == 300_000).count(), 4);
 }
 
 #[test]
@@ -488,4 +495,25 @@ fn a_header_that_comes_twice_costs_nothing_but_itself() {
     let run = Run::of("echoes.py");
     let event = Event::new("1").header("Lambda-Runtime-Trace-Id", "Root=1").header("Lambda-Runtime-Trace-Id", "Root=2");
     assert_eq!(run.invoke(event.header("Lambda-Runtime-Deadline-Ms", "5")).response(), "1");
+}
+
+#[test]
+fn any_2xx_accepts_a_report() {
+    // Emulators answer 200 and leave the body out.
+    for answer in [Answer::status(200).body("{}"), Answer::status(202), Answer::status(202).chunked().body("{}")] {
+        let run = Setup::told().answer(Route::Report, answer.clone()).answer(Route::Report, answer).start();
+        run.invoke(json!([{ "response": 1 }]));
+        run.invoke(json!([{ "error": "e" }]));
+        run.idle();
+        assert_eq!(run.api().reports().len(), 2);
+        assert!(!run.log().contains("[WARN]"), "{}", run.log());
+    }
+}
+
+#[test]
+fn a_header_of_64_kib_is_taken() {
+    let run = Run::of("saves_messages.py");
+    let context = format!("{{\"custom\":\"{}\"}}", "c".repeat(65_000));
+    run.invoke(Event::new("1").header("Lambda-Runtime-Client-Context", context.as_str()));
+    assert!(String::from_utf8(run.wait_file("message.0")).unwrap().contains(&context));
 }
