@@ -170,7 +170,7 @@ fn a_file_that_is_no_program() {
 
 #[test]
 fn quotes_that_do_not_close() {
-    for value in ["./handler 'a", "./handler \"a", "'"] {
+    for value in ["./handler 'a", "./handler \"a", "'", "./handler \\"] {
         check_init_error(Setup::new().env("_HANDLER", value), "Runtime.InvalidConfiguration", &["_HANDLER", value]);
         let setup = Setup::new().env("_HANDLER", "cat").env("BOOTSTRAP_COMMAND", value);
         check_init_error(setup, "Runtime.InvalidConfiguration", &["BOOTSTRAP_COMMAND", value]);

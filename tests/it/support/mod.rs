@@ -17,7 +17,7 @@ pub(crate) use answer::{Answer, Event, Gate};
 pub(crate) use api::Route;
 pub(crate) use http::Request;
 pub(crate) use report::{Kind, Report, stack_of};
-pub(crate) use run::{Run, Setup, fixture, leftovers, parse_environ};
+pub(crate) use run::{Run, Setup, fixture, leftovers, parse_environ, path};
 
 /// How long one wait may last.
 pub(crate) fn patience() -> Duration {
