@@ -287,7 +287,11 @@ const WHAT_TO_DO_INSTEAD: &str = "AWS_LAMBDA_RUNTIME_API is not set, so this is 
 /// `--event {"name": "world"}`, unquoted, reaches us as two arguments, of which clap would name the second one only. The first
 /// one tells more.
 fn explain(error: clap::Error, arguments: &[OsString]) -> NotRun {
-    if error.kind() == ErrorKind::UnknownArgument || error.kind() == ErrorKind::InvalidSubcommand {
+    if error.kind() == ErrorKind::InvalidSubcommand && error.get(ContextKind::SuggestedSubcommand).is_none() {
+        // An image's CMD, or a handler's name, as an emulator passes it: this was meant to be the runtime.
+        return NotRun::Usage(UsageError::new(WHAT_TO_DO_INSTEAD));
+    }
+    if error.kind() == ErrorKind::UnknownArgument {
         let own = arguments.iter().take_while(|argument| *argument != "--").filter_map(|argument| argument.to_str());
         let values: Vec<&str> = own.collect();
         let event = values.windows(2).find(|pair| pair[0] == "--event").map(|pair| pair[1]);

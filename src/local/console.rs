@@ -64,7 +64,7 @@ impl Console {
         let (failed, stdout) = watch::channel(None);
         // It is not joined: it may be blocked in a write for ever. `done` waits for it where that makes sense.
         thread::Builder::new().name("console".to_owned()).spawn(move || {
-            let mut writer = Writer { bar: bar(progress), mid_line: false, failed };
+            let mut writer = Writer { bar: bar(progress), stdout_is_terminal: io::stdout().is_terminal(), mid_line: false, failed };
             while let Some(output) = received.blocking_recv() {
                 writer.write(output);
             }
@@ -147,6 +147,7 @@ fn bar(progress: Progress) -> ProgressBar {
 
 struct Writer {
     bar: ProgressBar,
+    stdout_is_terminal: bool,
     /// Stderr stands in the middle of a log line.
     mid_line: bool,
     failed: watch::Sender<Option<Failure>>,
@@ -170,8 +171,10 @@ impl Writer {
                 });
             }
             Output::Response(body, printed) => {
+                // The bar is in the way only where both are on the terminal.
+                let write = || if self.stdout_is_terminal { self.bar.suspend(|| print(&body)) } else { print(&body) };
                 if self.failed.borrow().is_none()
-                    && let Err(error) = self.bar.suspend(|| print(&body))
+                    && let Err(error) = write()
                 {
                     let closed = error.kind() == io::ErrorKind::BrokenPipe;
                     self.failed.send_replace(Some(Failure { closed, message: error.to_string() }));
