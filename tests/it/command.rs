@@ -273,3 +273,17 @@ fn a_handler_may_be_any_program() {
     let run = Setup::new().arg("sed").arg("-u").arg(r#"s/.*"id":\("[^"]*"\).*/{"id":\1,"response":"from sed"}/"#).start();
     assert_eq!(run.invoke(json!({})).response(), "\"from sed\"");
 }
+
+#[test]
+fn what_bootstrap_inherited_does_not_leak_into_the_handler() {
+    // A descriptor 3 of somebody else's, and others above.
+    let wrapper = "#!/bin/sh\nexec 3</dev/null 5>/dev/null 9</dev/null\nexec \"$@\"\n";
+    let setup = Setup::of("saves_its_descriptors.py").file("wrapper", 0o755, wrapper);
+    let path = setup.dir().join("wrapper");
+    let run = setup.env("AWS_LAMBDA_EXEC_WRAPPER", path).env("_LAMBDA_TELEMETRY_LOG_FD", "5").start();
+    run.invoke("1");
+    let fds = String::from_utf8(run.wait_file("fds")).unwrap();
+    assert_eq!(fds.lines().count(), 4, "{fds}");
+    assert!(fds.lines().any(|l| l.starts_with("3 pipe:")), "{fds}");
+    assert!(fds.lines().all(|l| l.contains("pipe:")), "{fds}");
+}

@@ -457,3 +457,87 @@ fn a_lazily_started_handler_has_the_deadline_of_its_event() {
     // Each waited for its event from the third on.
     assert_eq!(run.wait_starts(3).len(), 3);
 }
+
+/// The handler does these steps and ends while bootstrap is stopped, which then finds everything at once.
+#[track_caller]
+fn at_once(mut steps: Vec<serde_json::Value>) -> (Run, Report) {
+    let mut run = Run::told();
+    steps.splice(0..0, [json!({ "touch": "in" }), json!({ "await": "go" })]);
+    run.push(serde_json::Value::from(steps));
+    run.wait_file("in");
+    run.while_stopped(|run| {
+        run.touch("go");
+        run.wait_end_of(run.starts()[0]);
+    });
+    let report = run.report(0);
+    assert_eq!(run.invoke(json!([{ "response": "next" }])).response(), "\"next\"");
+    (run, report)
+}
+
+#[test]
+fn a_reply_that_is_found_together_with_the_exit_is_believed() {
+    for channel in ["out", "fd3"] {
+        let (run, report) = at_once(vec![json!({ channel: "{\"id\":\"@ID@\",\"response\":1}\n" }), json!({ "exit": 3 })]);
+        assert_eq!(report.response(), "1");
+        assert!(!run.log().contains("[ERROR]"), "{}", run.log());
+        let (_, report) = at_once(vec![json!({ channel: "{\"id\":\"@ID@\",\"error\":\"e\"}\n" }), json!({ "signal": 9 })]);
+        assert_eq!(report.error()["errorMessage"], "e");
+    }
+}
+
+#[test]
+fn a_malformed_reply_that_is_found_together_with_the_exit_is_malformed() {
+    let (_, report) = at_once(vec![json!({ "out": "{\"id\":\"@ID@\",\"response\":NaN}\n" }), json!({ "exit": 3 })]);
+    report.is_error("Runtime.InvalidReply", &[]);
+}
+
+#[test]
+fn what_is_found_together_with_the_exit_is_logged_first() {
+    let (run, report) =
+        at_once(vec![json!({ "err": "on stderr\n" }), json!({ "out": "on stdout\nhalf a line" }), json!({ "exit": 3 })]);
+    let document = report.is_error("Runtime.ExitError", &["exit status 3"]);
+    let log = run.log_before(&report);
+    let stack = stack_of(&document);
+    for line in ["on stderr", "on stdout", "half a line"] {
+        assert!(log.lines().any(|l| l == line), "{line} in {log}");
+        assert!(stack.iter().any(|l| l == line), "{line} in {stack:?}");
+    }
+}
+
+#[test]
+fn logs_that_are_found_together_with_the_reply_are_out_before_the_report() {
+    for (log, reply) in [("err", "out"), ("err", "fd3"), ("out", "fd3")] {
+        let mut run = Run::told();
+        run.push(json!([
+            { "touch": "in" },
+            { "await": "go" },
+            { log: "logged before the reply\n" },
+            { reply: "{\"id\":\"@ID@\",\"response\":1}\n" },
+            { "touch": "out" },
+        ]));
+        run.wait_file("in");
+        run.while_stopped(|run| {
+            run.touch("go");
+            run.wait_file("out");
+        });
+        let report = run.report(0);
+        assert_eq!(report.response(), "1");
+        assert_eq!(run.log_before(&report), "logged before the reply\n", "{log} before {reply}");
+    }
+}
+
+#[test]
+fn an_event_that_is_found_together_with_the_idle_handlers_end_goes_to_a_fresh_one() {
+    let mut run = Run::told();
+    run.invoke(json!([{ "response": 1 }]));
+    run.idle();
+    run.while_stopped(|run| {
+        let pid = run.starts()[0];
+        rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL).unwrap();
+        run.wait_end_of(pid);
+        run.push(json!([{ "response": 2 }]));
+        run.wait("the event on its way", || (run.api().waiting() == 0).then_some(()));
+    });
+    assert_eq!(run.report(1).response(), "2");
+    assert_eq!(run.starts().len(), 2);
+}

@@ -242,6 +242,9 @@ fn a_handler_knows_its_last_thousand_invocations() {
     for _ in 0..1003 {
         ids.push(run.push(json!([{ "response": 1 }])));
     }
+    for n in (0..1003).step_by(50) {
+        run.report(n);
+    }
     run.report(1002);
     // The first one is forgotten, so this is a line as any other; the last one is not.
     run.invoke(

@@ -206,3 +206,16 @@ fn a_handler_may_print_megabytes_before_it_reads() {
     let report = run.invoke(json!([{ "response": 1 }]));
     assert_eq!(run.log_before(&report).matches("0123456789\n").count(), 600_000);
 }
+
+#[test]
+fn ready_false_that_is_found_together_with_the_exit_is_what_is_told() {
+    let start =
+        json!([{ "touch": "in" }, { "await": "go" }, { "out": "{\"ready\":false,\"error\":\"not today\"}\n" }, { "exit": 3 }]);
+    let mut run = Setup::told().env("AT_START", start.to_string()).start();
+    run.wait_file("in");
+    run.while_stopped(|run| {
+        run.touch("go");
+        run.wait_end_of(run.starts()[0]);
+    });
+    run.init_error().is_error("Function.Error", &["not today"]);
+}

@@ -30,6 +30,9 @@ fn a_thousand_events_go_through_one_handler_in_order() {
         setup = setup.event(n.to_string());
     }
     let run = setup.start();
+    for n in (0..1000).step_by(50) {
+        run.report(n);
+    }
     let last = run.report(999);
     let bodies: Vec<String> = run.api().reports().iter().map(|r| r.response()).collect();
     assert_eq!(bodies, (0..1000).map(|n| n.to_string()).collect::<Vec<_>>());

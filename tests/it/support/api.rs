@@ -148,6 +148,15 @@ impl RuntimeApi {
         self.lock().requests.clone()
     }
 
+    pub(crate) fn report_count(&self) -> usize {
+        self.lock().reports.len()
+    }
+
+    /// The report number `n`, from 0, if it is there.
+    pub(crate) fn nth_report(&self, n: usize) -> Option<Report> {
+        self.lock().reports.get(n).cloned()
+    }
+
     pub(crate) fn reports(&self) -> Vec<Report> {
         self.lock().reports.clone()
     }

@@ -286,7 +286,7 @@ impl Run {
     /// One event and the report on it.
     #[track_caller]
     pub(crate) fn invoke(&self, event: impl Into<Event>) -> Report {
-        let before = self.api.reports().len();
+        let before = self.api.report_count();
         let id = self.push(event);
         let report = self.report(before);
         assert_eq!(report.id, id);
@@ -298,7 +298,7 @@ impl Run {
     pub(crate) fn report(&self, n: usize) -> Report {
         self.wait(&format!("report number {n}"), || {
             assert!(n == 0 || self.api.violations().is_empty(), "the Runtime API would have refused this");
-            self.api.reports().get(n).cloned()
+            self.api.nth_report(n)
         })
     }
 
@@ -389,6 +389,24 @@ impl Run {
     pub(crate) fn signal(&mut self, signal: Signal) {
         self.killed |= signal == Signal::KILL;
         kill_process(Pid::from_raw(self.pid()).unwrap(), signal).unwrap();
+    }
+
+    /// Does something while bootstrap is stopped, so that it finds all of it at once when it goes on.
+    pub(crate) fn while_stopped(&mut self, act: impl FnOnce(&Run)) {
+        self.signal(Signal::STOP);
+        let stat = format!("/proc/{}/stat", self.pid());
+        self.wait("bootstrap to be stopped", || std::fs::read_to_string(&stat).is_ok_and(|s| s.contains(") T ")).then_some(()));
+        act(self);
+        self.signal(Signal::CONT);
+    }
+
+    /// Waits until this process has ended, though its parent may not have noticed.
+    #[track_caller]
+    pub(crate) fn wait_end_of(&self, pid: i32) {
+        self.wait("a process's end", || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+            stat.map_or(true, |s| s.contains(") Z ")).then_some(())
+        });
     }
 
     /// Waits until bootstrap has ended; gives its status.
