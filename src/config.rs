@@ -213,6 +213,10 @@ fn command(environment: &impl Environment, arguments: &[OsString]) -> Result<Com
     for source in [COMMAND, "_HANDLER"] {
         let Some(value) = text(environment, source)? else { continue };
         let words = shell_words::split(&value).map_err(|_| invalid(source, &value, "its quotes don't close"))?;
+        // The splitter takes a backslash at the very end as itself; a shell would wait for more.
+        if value.len() % 2 != value.trim_end_matches('\\').len() % 2 {
+            return Err(invalid(source, &value, "it ends in a backslash that quotes nothing"));
+        }
         let words: Vec<OsString> = words.into_iter().map(OsString::from).collect();
         // White space alone splits into nothing: not set, as far as a command goes.
         if !words.is_empty() {
@@ -307,6 +311,8 @@ mod tests {
             (GRACEFUL_SHUTDOWN, "TRUE", "true, false"),
             (COMMAND, "jq '.a", "quotes"),
             ("_HANDLER", "\"a", "quotes"),
+            ("_HANDLER", "a\\", "backslash"),
+            ("_HANDLER", "a\\\\\\", "backslash"),
         ] {
             let Err(Fault::InvalidConfiguration(message)) = of(&[(name, value)]) else { panic!("{name}={value} was taken") };
             assert!(message.starts_with(&format!("{name}=\"{value}\" is not valid")) && message.contains(allowed), "{message}");
@@ -331,6 +337,7 @@ mod tests {
             |config: Config| config.command.words.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>();
         assert_eq!(words(of(&[]).unwrap()), ["handler"]);
         assert_eq!(words(of(&[(COMMAND, "jq -c '{a: .b}' \"x y\" z\\ w")]).unwrap()), ["jq", "-c", "{a: .b}", "x y", "z w"]);
+        assert_eq!(words(of(&[(COMMAND, r"a b\\")]).unwrap()), ["a", r"b\"]);
         let arguments = [OsString::from("a b"), OsString::from("c")];
         let config = Config::new(&Fake(HashMap::from([("_HANDLER", "")])), &arguments).unwrap();
         assert_eq!(config.command, CommandLine { words: arguments.to_vec(), source: "the arguments" });

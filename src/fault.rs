@@ -46,15 +46,18 @@ pub enum Fault {
     Unready(Box<ErrorDocument>),
     /// The deadline, less the margin.
     #[error(
-        "the handler did not reply within {} ms (the invocation had {} ms, less a margin of {} ms to report this); \
+        "the handler did not reply within {} ms (the invocation had {} ms, less a margin of {} ms to report this){}; \
          its process group was ended",
-        .had.saturating_sub(*.margin).as_millis(), .had.as_millis(), .margin.as_millis()
+        .had.saturating_sub(*.margin).as_millis(), .had.as_millis(), .margin.as_millis(),
+        if *.has_read { "" } else { ", and did not read its event from stdin" }
     )]
     Timeout {
         /// From the event's arrival to Lambda's deadline.
         had: Duration,
         /// How much earlier bootstrap answered.
         margin: Duration,
+        /// Whether the handler has read any of the event.
+        has_read: bool,
     },
     /// A malformed reply. The text says what is wrong with it, where, and quotes it.
     #[error("{0}")]
@@ -135,9 +138,14 @@ mod tests {
                  and ends when its stdin ends",
             ),
             (
-                Fault::Timeout { had: Duration::from_millis(3000), margin: Duration::from_millis(150) },
+                Fault::Timeout { had: Duration::from_millis(3000), margin: Duration::from_millis(150), has_read: true },
                 "the handler did not reply within 2850 ms (the invocation had 3000 ms, less a margin of 150 ms to report this); \
                  its process group was ended",
+            ),
+            (
+                Fault::Timeout { had: Duration::from_millis(1000), margin: Duration::from_millis(100), has_read: false },
+                "the handler did not reply within 900 ms (the invocation had 1000 ms, less a margin of 100 ms to report this), \
+                 and did not read its event from stdin; its process group was ended",
             ),
             (
                 Fault::ResponseSizeTooLarge { size: Some(6_291_557) },

@@ -212,7 +212,7 @@ impl Logs {
     }
 
     /// Goes on with what is waiting. A stderr that is slow keeps the handler's channels unread meanwhile; one that takes nothing at
-    /// all does so for [`PATIENCE`], and then what finds no room is dropped. Cancel safe.
+    /// all does so for a quarter of a second, and then what finds no room is dropped. Cancel safe.
     pub async fn progress(&self) {
         tokio::time::sleep(RETRY).await;
         let mut sink = self.0.borrow_mut();

@@ -23,6 +23,8 @@ mod it {
     mod faults;
     /// The fault table in the init phase: what can't be started, and settings that can't be.
     mod init_errors;
+    /// `bootstrap invoke`: the command line, and the execution environment behind it.
+    mod invoke;
     /// What the handler logs and what bootstrap logs: format, order, length, bytes.
     mod logs;
     /// Replies that break a rule, late and repeated replies, and what fd 3 allows.

@@ -68,6 +68,12 @@ impl Command {
     #[must_use]
     pub fn diagnose(&self, error: &io::Error) -> Fault {
         let program = self.program.display();
+        // Out of processes, memory or descriptors: the program is not to blame.
+        if let Some(libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE) = error.raw_os_error() {
+            return Fault::InvalidEntrypoint(format!(
+                "{program} could not be started: {error}; a limit of the system or of this user is reached"
+            ));
+        }
         if !self.directory.is_dir() {
             return Fault::InvalidEntrypoint(format!(
                 "the working directory {} (LAMBDA_TASK_ROOT) is not a directory, so {program} can't be run in it",
@@ -109,7 +115,11 @@ fn places(name: &OsStr, config: &Config) -> Vec<PathBuf> {
     let mut places = vec![config.task_root.join(name)];
     if !name.as_bytes().contains(&b'/') {
         let on_path = std::env::split_paths(&config.path).filter(|folder| !folder.as_os_str().is_empty());
-        places.extend(on_path.map(|folder| folder.join(name)));
+        for place in on_path.map(|folder| folder.join(name)) {
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
     }
     places
 }

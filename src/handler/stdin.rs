@@ -42,7 +42,8 @@ impl Stdin {
         self.broken
     }
 
-    /// Puts a message behind what is still to be written, and writes what the pipe takes at once.
+    /// Puts a message behind what is still to be written, and writes what the pipe takes at once (nothing as long as the reactor has
+    /// not seen the pipe; [`Self::write`] goes on).
     pub fn send(&mut self, message: Message) {
         self.before_message = self.written + self.queue.iter().map(|part| part.len() as u64).sum::<u64>();
         self.queue.extend(message.into_iter().filter(|part| !part.is_empty()));
@@ -130,6 +131,14 @@ mod tests {
         (Stdin::new(writer).unwrap(), reader)
     }
 
+    /// Sends what the pipe surely takes, and waits until it has.
+    async fn send(stdin: &mut Stdin, message: &'static str) {
+        stdin.send(vec![Bytes::new(), Bytes::from_static(message.as_bytes())]);
+        while !stdin.queue.is_empty() && !stdin.broken {
+            stdin.write().await;
+        }
+    }
+
     fn take(reader: &OwnedFd, length: usize) -> Vec<u8> {
         let mut buffer = vec![0; length];
         let length = rustix::io::read(reader, &mut buffer).unwrap();
@@ -140,11 +149,11 @@ mod tests {
     #[tokio::test]
     async fn a_message_is_untouched_until_its_own_first_byte_is_read() {
         let (mut stdin, reader) = stdin();
-        stdin.send(vec![Bytes::from_static(b"one"), Bytes::new(), Bytes::from_static(b"1\n")]);
+        send(&mut stdin, "one1\n").await;
         assert!(stdin.is_message_untouched());
         assert_eq!(take(&reader, 3), b"one");
         assert!(!stdin.is_message_untouched());
-        stdin.send(vec![Bytes::from_static(b"two\n")]);
+        send(&mut stdin, "two\n").await;
         assert_eq!(take(&reader, 2), b"1\n");
         assert!(stdin.is_message_untouched() && !stdin.is_read(), "only the message before was read");
         take(&reader, 1);
@@ -156,12 +165,12 @@ mod tests {
     #[tokio::test]
     async fn a_closed_reader_is_found_broken_and_leaves_its_message_untouched() {
         let (mut stdin, reader) = stdin();
-        stdin.send(vec![Bytes::from_static(b"one\n")]);
+        send(&mut stdin, "one\n").await;
         take(&reader, 4);
-        stdin.send(vec![Bytes::from_static(b"two\n")]);
+        send(&mut stdin, "two\n").await;
         drop(reader);
         assert!(stdin.is_message_untouched());
-        stdin.send(vec![Bytes::from_static(b"three\n")]);
+        send(&mut stdin, "three\n").await;
         assert!(stdin.is_broken() && stdin.is_message_untouched());
     }
 }

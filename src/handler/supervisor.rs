@@ -1,8 +1,8 @@
 //! One handler over time: started, ready, given events, replaced when it fails, ended.
 //!
-//! The supervisor waits for the next [`Event`], of which there is a closed set, and deals with it without waiting again. So
+//! The supervisor waits for the next `Event`, of which there is a closed set, and deals with it without waiting again. So
 //! between two events nothing is half done, and every race is a matter of the order in which events are looked at
-//! ([`Supervisor::next`]). Where one event overtakes another it makes up for it: an exit and a deadline first read what is in the
+//! (`Supervisor::next`). Where one event overtakes another it makes up for it: an exit and a deadline first read what is in the
 //! pipes, so a reply that was written before them is believed.
 
 use std::rc::Rc;
@@ -776,7 +776,9 @@ impl Supervisor {
         // A reply that is in the pipe was in time.
         self.drain(false);
         if let Some(budget) = self.in_flight.as_ref().and_then(|in_flight| in_flight.budget) {
-            self.failed(&Fault::Timeout { had: budget.left, margin: budget.margin });
+            let has_read =
+                self.sent_id().is_some() && self.handler.as_ref().is_some_and(|handler| !handler.stdin.is_message_untouched());
+            self.failed(&Fault::Timeout { had: budget.left, margin: budget.margin, has_read });
         }
     }
 }

@@ -61,7 +61,7 @@ pub fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            logs.tell(Level::Fatal, None, &format!("the event loop can't be set up: {error}"));
+            logs.tell(Level::Error, None, &format!("the event loop can't be set up: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -79,7 +79,7 @@ async fn run(wrapped: Result<(), Fault>, logs: &Logs) -> u8 {
     let mut api = match Api::new(&address.to_string_lossy(), logs.clone()) {
         Ok(api) => api,
         Err(gone) => {
-            logs.tell(Level::Fatal, None, &gone.to_string());
+            logs.tell(Level::Error, None, &gone.to_string());
             return 1;
         }
     };
@@ -98,7 +98,7 @@ async fn run(wrapped: Result<(), Fault>, logs: &Logs) -> u8 {
         Ok((config, children, handlers, supervisor)) => {
             let ended = phases(&mut api, &config, &children, &handlers, supervisor, logs).await;
             ended.unwrap_or_else(|error| {
-                logs.tell(Level::Fatal, None, &format!("signals can't be listened to: {error}"));
+                logs.tell(Level::Error, None, &format!("signals can't be listened to: {error}"));
                 1
             })
         }
@@ -165,14 +165,14 @@ fn tell(end: &End, logs: &Logs) {
         // An init error has been told in its own line.
         End::Stopped | End::InitFailed(_) => {}
         End::Exhausted(handlers) => logs.tell(
-            Level::Fatal,
+            Level::Error,
             None,
             &format!(
                 "{handlers} handlers in a row have ended without an answered invocation (BOOTSTRAP_MAX_RESTARTS); \
                  exiting, so that the platform replaces the execution environment"
             ),
         ),
-        End::Gone(gone) => logs.tell(Level::Fatal, None, &format!("{gone}; exiting")),
+        End::Gone(gone) => logs.tell(Level::Error, None, &format!("{gone}; exiting")),
     }
 }
 

@@ -92,8 +92,9 @@ public final class Checks {
 
     private static void jsonRefuses() {
         for (String json : List.of(
-                "", " ", "[1,]", "{\"a\":1,}", "{a:1}", "{\"a\"}", "[1 2]", "01", "1.", ".5", "-", "+1", "1e", "1e+", "NaN", "nul",
-                "truely", "\"", "\"\\", "\"\\x\"", "\"\\u12g4\"", "\"\\u\u0661234\"", "\"a\nb\"", "1 2", "[", "]", "{\"a\":",
+                "", " ", "[1,]", "{\"a\":1,}", "{a:1}", "{\"a\"}", "[1 2]", "01", "1.", ".5", "-", "+1", "1e", "1e+", "NaN",
+                "nul", "truely", "\"", "\"\\", "\"\\x\"",
+                "\"\\u12g4\"", "\"\\u\u0661234\"", "\"a\nb\"", "1 2", "[", "]", "{\"a\":",
                 "\uFEFF1", "\uffff", "1\uffff", "'a'", "[".repeat(513) + "]".repeat(513), "[".repeat(1_000_000),
                 "9".repeat(1001), "1e99999999999")) {
             thrownBy(IllegalArgumentException.class, () -> Json.read(json));
@@ -115,7 +116,8 @@ public final class Checks {
         equal("{\"customer\":\"Zoë\",\"lines\":[{\"sku\":\"tea\",\"quantity\":12,\"amount\":42.00},"
                 + "{\"sku\":\"pot\",\"quantity\":50,\"amount\":1245.00}],"
                 + "\"subtotal\":1287.00,\"discount\":88.80,\"tax\":227.66,\"total\":1425.86}",
-                price("{\"customer\":\"Zoë\",\"taxRate\":0.19,\"lines\":[{\"sku\":\"tea\",\"quantity\":1.2e1,\"unitPrice\":3.50},"
+                price("{\"customer\":\"Zoë\",\"taxRate\":0.19,\"lines\":["
+                        + "{\"sku\":\"tea\",\"quantity\":1.2e1,\"unitPrice\":3.50},"
                         + "{\"sku\":\"pot\",\"quantity\":50,\"unitPrice\":24.9}]}"));
         contains("\"total\":0.00", price("{\"lines\":[{\"sku\":\"gift\",\"quantity\":1,\"unitPrice\":0e-999999999}]}"));
     }
@@ -191,19 +193,22 @@ public final class Checks {
             properties.add(System.getProperty("com.amazonaws.xray.traceHeader"));
             return "null";
         }, "{\"id\":\"1\",\"context\":{\"deadlineMs\":1700000000000,\"traceId\":\"Root=1\",\"later\":[{\"a\":\"]\"}],"
-                + "\"clientContext\":{\"custom\":{},\"event\":\"}\"},\"identity\":\"not \\\"JSON\",\"functionName\":\"a\\\"\\u00e9\\n\"},"
+                + "\"clientContext\":{\"custom\":{},\"event\":\"}\"},\"identity\":\"not \\\"JSON\","
+                + "\"functionName\":\"a\\\"\\u00e9\\n\"},"
                 + "\"event\":1}\n" + message("2", "2"));
         equal(new HandlerLoop.Context("1", 1700000000000L, null, "Root=1", null, null, "{\"custom\":{},\"event\":\"}\"}",
                 "\"not \\\"JSON\"", "a\"é\n", null, null, null, null), contexts.get(0));
         equal(0L, contexts.get(0).remainingMs());
-        equal(new HandlerLoop.Context("2", 0, null, null, null, null, null, null, null, null, null, null, null), contexts.get(1));
+        equal(new HandlerLoop.Context("2", 0, null, null, null, null, null, null, null, null, null, null, null),
+                contexts.get(1));
         equal(Long.MAX_VALUE, contexts.get(1).remainingMs());
         equal("[Root=1, null]", properties.toString());
     }
 
     private static void otherMessagesAreIgnored() throws Exception {
         equal(List.of("{\"id\":\"2\",\"response\":2}"), replies(ECHO,
-                "\n \r\n{}\n{\"cancel\":\"1\",\"reason\":\"deadline\"}\n{\"id\":\"1\",\"context\":{}}\n" + message("2", "2")));
+                "\n \r\n{}\n{\"cancel\":\"1\",\"reason\":\"deadline\"}\n{\"id\":\"1\",\"context\":{}}\n"
+                        + message("2", "2")));
     }
 
     private static void throwablesBecomeErrors() throws Exception {
@@ -240,12 +245,14 @@ public final class Checks {
 
     private static void outOfMemoryEndsTheLoop() {
         ByteArrayOutputStream replies = new ByteArrayOutputStream();
-        InputStream messages = new ByteArrayInputStream((message("1", "1") + message("2", "2")).getBytes(StandardCharsets.UTF_8));
+        InputStream messages = new ByteArrayInputStream(
+                (message("1", "1") + message("2", "2")).getBytes(StandardCharsets.UTF_8));
         thrownBy(OutOfMemoryError.class, () -> HandlerLoop.loop(messages, replies, (event, context) -> {
             throw new OutOfMemoryError("heap");
         }));
-        contains("{\"id\":\"1\",\"error\":{\"errorType\":\"java.lang.OutOfMemoryError\"", replies.toString(StandardCharsets.UTF_8));
-        equal(1, lines(replies.toString(StandardCharsets.UTF_8)).size());
+        List<String> lines = lines(replies.toString(StandardCharsets.UTF_8));
+        equal(1, lines.size());
+        contains("{\"id\":\"1\",\"error\":{\"errorType\":\"java.lang.OutOfMemoryError\"", lines.get(0));
     }
 
     private static void largeEventPasses() throws Exception {
@@ -258,7 +265,7 @@ public final class Checks {
     // --- The executable
 
     private static final String ORDER = "{\"lines\":[{\"sku\":\"tea\",\"quantity\":1,\"unitPrice\":1}]}";
-    private static final String LOG = "priced an order for Zoë";
+    private static final String LOG = "priced an order for \"Zoë\"";
 
     private record Run(int status, String stdout, String stderr) {
     }

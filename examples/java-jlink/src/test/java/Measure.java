@@ -31,7 +31,8 @@ public final class Measure {
                 }
             }
         }
-        System.out.printf("%-36s %8s %8s   (ms from launch to the first reply, %d runs)%n", "", "median", "least", ROUNDS - 1);
+        System.out.printf("ms from launch to the first reply, %d runs%n", ROUNDS - 1);
+        System.out.printf("%-36s %8s %8s%n", "", "median", "least");
         times.forEach((name, list) -> {
             Collections.sort(list);
             System.out.printf("%-36s %8.1f %8.1f%n", name, list.get(list.size() / 2), list.get(0));

@@ -193,11 +193,11 @@ public final class HandlerLoop {
         }
         String response;
         if (message.isJson()) {
-            String event = message.event();
+            String event = message.takeEvent();
             lines.release();
             response = handler.handle(event, context);
         } else {
-            byte[] event = Base64.getDecoder().decode(message.event());
+            byte[] event = Base64.getDecoder().decode(message.takeEvent());
             lines.release();
             response = handler.handleBytes(event, context);
         }
@@ -346,7 +346,7 @@ public final class HandlerLoop {
      */
     private static final class Message {
 
-        private final byte[] bytes;
+        private byte[] bytes;
         private final int end;
         private int at;
 
@@ -371,10 +371,12 @@ public final class HandlerLoop {
             return json;
         }
 
-        /** The event's text, or the base64 of what is not JSON. */
-        String event() {
+        /** Takes the event's text, or the base64 of what is not JSON, and lets go of the bytes. */
+        String takeEvent() {
             at = eventStart;
-            return json ? text(eventStart, eventEnd) : string();
+            String event = json ? text(eventStart, eventEnd) : string();
+            bytes = null;
+            return event;
         }
 
         Context context() {

@@ -2,6 +2,7 @@ package com.example.lambda;
 
 import java.math.BigDecimal;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -18,6 +19,9 @@ public final class Json {
 
     /** Reading digits takes time in the square of their number, so a caller must not choose it freely. */
     private static final int MAX_NUMBER_LENGTH = 1000;
+
+    /** The names met so far: the objects of a list have the same ones, and share them. */
+    private final Map<String, String> names = new HashMap<>();
 
     private final String text;
     private int at;
@@ -136,15 +140,16 @@ public final class Json {
 
     private Map<String, Object> object() {
         enter();
-        Map<String, Object> object = new LinkedHashMap<>();
+        Map<String, Object> object = new LinkedHashMap<>(4);
         if (peek() != '}') {
             do {
                 if (peek() != '"') {
                     throw wrong("the name of a member was expected");
                 }
                 String name = string();
+                String known = names.putIfAbsent(name, name);
                 take(':', "a colon");
-                object.put(name, value());
+                object.put(known == null ? name : known, value());
             } while (takeIf(','));
         }
         take('}', "a comma or a closing brace");

@@ -17,8 +17,8 @@ import java.util.Map;
  * {"customer":"Zoë","taxRate":0.19,"lines":[{"sku":"tea","quantity":12,"unitPrice":3.50}]}
  * }</pre>
  *
- * <p>A line of 10 pieces or more is 5 % cheaper, and an order from 1000 on 2 % more. Each amount is rounded to cents where it
- * arises, half up, as on an invoice, so that the amounts add up.
+ * <p>A line of 10 pieces or more is 5 % cheaper, and an order from 1000 on 2 % more. Each amount is rounded to cents where
+ * it arises, half up, as on an invoice, so that the amounts add up.
  */
 public final class PriceOrder implements HandlerLoop.Handler {
 
@@ -39,7 +39,9 @@ public final class PriceOrder implements HandlerLoop.Handler {
             throw new InvalidOrder("the order can't be read: " + failure.getMessage(), failure);
         }
         Map<String, Object> priced = price(order);
-        System.out.println("priced an order for " + priced.getOrDefault("customer", "somebody") + ", " + context.remainingMs() + " ms left");
+        // The name is quoted, because a line break in it would end the log line, and begin another at the caller's wish.
+        System.out.println("priced an order for " + shown(priced.get("customer")) + ", "
+                + context.remainingMs() + " ms left");
         return Json.write(priced);
     }
 
@@ -117,8 +119,8 @@ public final class PriceOrder implements HandlerLoop.Handler {
             }
         }
         String kind = decimals == 0 ? "a whole number" : "a number with at most " + decimals + " decimals";
-        throw new InvalidOrder(
-                place + ": " + name + " must be " + kind + ", " + least + " to " + most + ", not " + shown(object.get(name)));
+        throw new InvalidOrder(place + ": " + name + " must be " + kind + ", " + least + " to " + most
+                + ", not " + shown(object.get(name)));
     }
 
     private static BigDecimal cents(BigDecimal amount) {

@@ -1,0 +1,212 @@
+//! What people and pipes see: responses on stdout, everything else on stderr.
+//!
+//! A thread of its own writes, so that a reader who has stopped reading delays no deadline and no Ctrl-C. What is handed to it
+//! comes out in that order, on both streams.
+
+use std::io::{self, IsTerminal as _, Write};
+use std::thread;
+
+use bytes::Bytes;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// How many outputs may wait for the thread.
+const BACKLOG: usize = 64;
+
+/// Up to this size a response and its newline are written at once.
+const AT_ONCE: usize = 64 * 1024;
+
+enum Output {
+    /// The runtime's log output, whole lines at a time where they are of a sensible length.
+    Log(Bytes),
+    /// A line of our own, without its newline.
+    Note(String),
+    /// A response or an error document, and who waits until it is out.
+    Response(Bytes, Option<oneshot::Sender<()>>),
+    /// One more event is done; the source's position in bytes.
+    Progress(u64),
+    /// Everything before this is out, and the progress bar is gone.
+    Done(oneshot::Sender<()>),
+}
+
+/// A handle on the console; all clones write to the same one.
+#[derive(Clone, Debug)]
+pub struct Console {
+    outputs: mpsc::Sender<Output>,
+    stdout: watch::Receiver<Option<Failure>>,
+}
+
+/// Why stdout takes no more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("writing to stdout: {message}")]
+pub struct Failure {
+    /// Its reader has gone: `| head -1` has seen enough.
+    pub closed: bool,
+    message: String,
+}
+
+/// Whether to show progress, and of how much.
+#[derive(Clone, Copy, Debug)]
+pub enum Progress {
+    /// None.
+    Off,
+    /// A bar, where the source's size in bytes is known, or a count. It is drawn on a terminal only.
+    On(Option<u64>),
+}
+
+impl Console {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When no thread can be had.
+    pub fn start(progress: Progress) -> io::Result<Self> {
+        let (outputs, mut received) = mpsc::channel(BACKLOG);
+        let (failed, stdout) = watch::channel(None);
+        // It is not joined: it may be blocked in a write for ever. `done` waits for it where that makes sense.
+        thread::Builder::new().name("console".to_owned()).spawn(move || {
+            let mut writer = Writer { bar: bar(progress), stdout_is_terminal: io::stdout().is_terminal(), mid_line: false, failed };
+            while let Some(output) = received.blocking_recv() {
+                writer.write(output);
+            }
+        })?;
+        Ok(Console { outputs, stdout })
+    }
+
+    /// Passes the runtime's log output on.
+    pub async fn log(&self, bytes: Bytes) {
+        self.put(Output::Log(bytes)).await;
+    }
+
+    /// Says something in a line on stderr.
+    pub async fn note(&self, line: impl Into<String>) {
+        self.put(Output::Note(line.into())).await;
+    }
+
+    /// Prints a response, and a newline after it where it ends in none.
+    pub async fn response(&self, body: Bytes) {
+        if body.len() < AT_ONCE {
+            self.put(Output::Response(body, None)).await;
+        } else {
+            // A backlog of these would take a lot of memory.
+            let (printed, out) = oneshot::channel();
+            self.put(Output::Response(body, Some(printed))).await;
+            // An error is a thread that has ended, with nothing left to write.
+            let _ = out.await;
+        }
+    }
+
+    /// One more event is done, at this position of its source in bytes.
+    pub async fn progress(&self, position: u64) {
+        self.put(Output::Progress(position)).await;
+    }
+
+    /// Waits until everything is out.
+    pub async fn done(&self) {
+        let (done, out) = oneshot::channel();
+        self.put(Output::Done(done)).await;
+        // An error is a thread that has ended, with nothing left to write.
+        let _ = out.await;
+    }
+
+    /// Waits until stdout takes no more.
+    pub async fn stdout_failed(&self) -> Failure {
+        let mut stdout = self.stdout.clone();
+        match stdout.wait_for(Option::is_some).await {
+            Ok(failure) => failure.clone().unwrap_or(Failure { closed: true, message: String::new() }),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Why stdout takes no more, if it doesn't.
+    pub fn stdout_failure(&self) -> Option<Failure> {
+        self.stdout.borrow().clone()
+    }
+
+    async fn put(&self, output: Output) {
+        // The thread ends after its last handle, so there is always one to receive.
+        let _ = self.outputs.send(output).await;
+    }
+}
+
+fn bar(progress: Progress) -> ProgressBar {
+    let Progress::On(size) = progress else { return ProgressBar::hidden() };
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(size, ProgressDrawTarget::stderr());
+    let template = if size.is_some() {
+        "{wide_bar:.cyan/dim} {percent:>3}%  {msg} events  {eta} left"
+    } else {
+        "{spinner} {msg} events in {elapsed}"
+    };
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style).with_message("0"),
+        Err(_) => bar,
+    }
+}
+
+struct Writer {
+    bar: ProgressBar,
+    stdout_is_terminal: bool,
+    /// Stderr stands in the middle of a log line.
+    mid_line: bool,
+    failed: watch::Sender<Option<Failure>>,
+}
+
+impl Writer {
+    fn write(&mut self, output: Output) {
+        match output {
+            Output::Log(bytes) => {
+                self.mid_line = bytes.last().is_some_and(|&last| last != b'\n');
+                // A stderr that can't be written to is nothing we could tell anybody about.
+                self.bar.suspend(|| {
+                    let _ = io::stderr().write_all(&bytes);
+                });
+            }
+            Output::Note(line) => {
+                let line = format!("{}{line}\n", if self.mid_line { "\n" } else { "" });
+                self.mid_line = false;
+                self.bar.suspend(|| {
+                    let _ = io::stderr().write_all(line.as_bytes());
+                });
+            }
+            Output::Response(body, printed) => {
+                // The bar is in the way only where both are on the terminal.
+                let write = || if self.stdout_is_terminal { self.bar.suspend(|| print(&body)) } else { print(&body) };
+                if self.failed.borrow().is_none()
+                    && let Err(error) = write()
+                {
+                    let closed = error.kind() == io::ErrorKind::BrokenPipe;
+                    self.failed.send_replace(Some(Failure { closed, message: error.to_string() }));
+                }
+                if let Some(printed) = printed {
+                    // Whoever asked may have been cancelled.
+                    let _ = printed.send(());
+                }
+            }
+            Output::Progress(position) => {
+                let events = self.bar.message().parse::<u64>().unwrap_or_default() + 1;
+                self.bar.set_message(events.to_string());
+                self.bar.set_position(position);
+            }
+            Output::Done(done) => {
+                self.bar.finish_and_clear();
+                // Whoever asked may have lost patience.
+                let _ = done.send(());
+            }
+        }
+    }
+}
+
+fn print(body: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    if body.ends_with(b"\n") {
+        stdout.write_all(body)?;
+    } else if body.len() < AT_ONCE {
+        stdout.write_all(&[body, b"\n"].concat())?;
+    } else {
+        stdout.write_all(body)?;
+        stdout.write_all(b"\n")?;
+    }
+    stdout.flush()
+}

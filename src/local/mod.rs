@@ -1,0 +1,25 @@
+//! Lambda on a laptop: execution environments, and the commands that run a handler in one.
+//!
+//! ```text
+//!                    state     which call is due when: pure
+//!                      |
+//!     invoke ---> environment ---> api   the Runtime API's server side
+//!       |              |            ^
+//!     events           |            | HTTP on 127.0.0.1, the only thing the two have in common
+//!                      '-- spawns --'-- this same binary as the runtime, which runs the handler
+//! ```
+//!
+//! Nothing here knows JSON lines or handlers, and nothing of the runtime is called.
+
+pub mod answer;
+pub mod api;
+pub mod console;
+pub mod environment;
+pub mod events;
+pub mod function;
+pub mod id;
+pub mod invoke;
+pub mod json;
+pub mod logs;
+pub mod state;
+pub mod summary;
