@@ -44,8 +44,10 @@ test: ## run every test; installs what they need where it is missing (system pac
 .PHONY: test-rust
 test-rust: system $(RESULTS) ## the unit tests, and the black-box tests against a scripted Runtime API
 	$(call say,testing the binary and its parts)
-	@cargo test --locked --no-fail-fast --lib --bins --test it | tee $(RESULTS)/rust
-	@cargo test --locked --doc | tee $(RESULTS)/doc
+	@status=0; \
+	cargo test --locked --no-fail-fast --lib --bins --test it | tee $(RESULTS)/rust || status=$$?; \
+	cargo test --locked --doc | tee $(RESULTS)/doc || status=$$?; \
+	exit $$status
 
 .PHONY: test-java
 test-java: examples $(RESULTS) ## the Java example's own checks

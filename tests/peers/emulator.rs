@@ -11,8 +11,8 @@ fn impatient() -> Setup {
 fn the_java_example_answers_and_refuses() {
     let mut emulator = Emulator::of(Example::Java.command());
     answers(&mut emulator, Example::Java);
-    let log = emulator.run().log(Emulator::NAME);
-    assert!(log.contains("\npriced an order for Zoë, "), "System.out is no log: {log}");
+    // System.out is a log.
+    emulator.run().wait_log(Emulator::NAME, "\npriced an order for ");
 }
 
 #[test]
@@ -41,8 +41,8 @@ fn the_java_example_takes_and_gives_six_megabytes() {
 fn the_shell_example_answers_and_refuses() {
     let mut emulator = Emulator::of(Example::Greet.command());
     answers(&mut emulator, Example::Greet);
-    let log = emulator.run().log(Emulator::NAME);
-    assert!(log.contains(": begins, a message of "), "stderr is no log: {log}");
+    // Its stderr is a log.
+    emulator.run().wait_log(Emulator::NAME, ": begins, a message of ");
 }
 
 #[test]

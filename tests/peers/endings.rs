@@ -1,6 +1,6 @@
 //! Bootstrap is killed with SIGKILL and can clear nothing up. Here a scripted Runtime API is enough.
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use super::support::Example;
 use crate::it_support::{Run, Setup};
@@ -32,12 +32,11 @@ fn no_java_stays_where_bootstrap_is_killed() {
 }
 
 #[test]
-fn no_stopped_java_stays_where_bootstrap_is_killed() {
-    let (run, processes) = answering(Example::Java.command(), Setup::new());
-    for (pid, _) in processes {
-        kill_process(Pid::from_raw(pid).unwrap(), Signal::STOP).unwrap();
-    }
-    run.push(Example::Java.event());
+fn no_java_stays_where_bootstrap_is_killed_while_an_event_is_on_its_way() {
+    let (run, _) = answering(Example::Java.command(), Setup::new());
+    let event = String::from_utf8(Example::Java.longest_event()).unwrap();
+    run.push(event.as_str());
+    run.wait("bootstrap to take the event", || (run.api().waiting() == 0).then_some(()));
     killed(run);
 }
 
