@@ -43,7 +43,7 @@ done
 
 look
 [ -n "$packages" ] || exit 0
-install="apt-get install -y --no-install-recommends$packages"
+install="apt-get install -qq -y --no-install-recommends$packages"
 if ! command -v apt-get >/dev/null; then
     echo "    this is no Debian: install what is missing (there it would be:$packages)"
     exit 1
@@ -60,7 +60,7 @@ else
 fi
 
 echo "    installing:$packages"
-$as_root DEBIAN_FRONTEND=noninteractive apt-get update -q >&2 || echo "    apt-get update failed; trying with the lists that are here"
+$as_root DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2 || echo "    apt-get update failed; trying with the lists that are here"
 # shellcheck disable=SC2086 # words
 $as_root DEBIAN_FRONTEND=noninteractive $install >&2 || exit
 look
