@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 
 use crate::protocol::lines::{Lines, Piece};
@@ -38,19 +39,11 @@ impl Channel {
         if self.closed {
             return std::future::pending().await;
         }
-        loop {
-            if self.pipe.readable().await.is_err() {
-                self.closed = true;
-                return;
-            }
-            match self.pipe.try_read_buf(self.lines.room()) {
-                Ok(0) => self.closed = true,
-                Ok(length) => self.lines.appended(length),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                // A pipe has no other errors; a channel that can't be read is as good as closed.
-                Err(_) => self.closed = true,
-            }
-            return;
+        match self.pipe.read_buf(self.lines.room()).await {
+            Ok(0) => self.closed = true,
+            Ok(length) => self.lines.appended(length),
+            // A pipe has no errors of its own; a channel that can't be read is as good as closed.
+            Err(_) => self.closed = true,
         }
     }
 

@@ -9,6 +9,10 @@ use tokio::net::unix::pipe::Sender;
 
 use crate::protocol::message::Message;
 
+/// The size of a pipe for large messages, in bytes. Measured: 1 to 8 % faster than the default of 64 KiB, and more is no better.
+#[cfg(target_os = "linux")]
+pub const PIPE_SIZE: usize = 256 * 1024;
+
 /// The most parts written at once; the system's own limit is 1024.
 const PARTS: usize = 64;
 
@@ -51,8 +55,45 @@ impl Stdin {
     }
 
     /// Puts one space, which may stand in front of the first message, into the pipe, to see it go.
+    ///
+    /// The pipe is made as small as can be first, which is one page: a single byte then makes it full, so that the reader's first
+    /// read makes it writable again, of which the reactor tells at once. Where that is refused, looking from time to time must do.
     pub fn probe(&mut self) {
+        #[cfg(target_os = "linux")]
+        if let Some(pipe) = &self.pipe {
+            let _ = rustix::pipe::fcntl_setpipe_size(pipe, 4096);
+        }
         self.send(vec![Bytes::from_static(b" ")]);
+    }
+
+    /// Waits until the handler has read everything that was written. Cancel safe.
+    pub async fn drained(&self) {
+        let Some(pipe) = self.pipe.as_ref().filter(|_| self.queue.is_empty() && !self.broken) else {
+            return std::future::pending().await;
+        };
+        let look = || if self.is_read() { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) };
+        while pipe.writable().await.is_ok() {
+            // "Would block" makes the reactor tell of the next change.
+            if pipe.try_io(look).is_ok() {
+                return;
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Makes the pipe large enough for large messages.
+    pub fn widen(&mut self) {
+        #[cfg(target_os = "linux")]
+        if let Some(pipe) = &self.pipe {
+            // Refused where the user has too many pages in pipes; the default size serves too.
+            let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_SIZE);
+        }
+    }
+
+    /// Whether the pipe has taken everything.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        self.queue.is_empty()
     }
 
     /// Whether the handler has read everything that was written.
@@ -160,6 +201,28 @@ mod tests {
         assert!(!stdin.is_message_untouched());
         take(&reader, 10);
         assert!(stdin.is_read());
+    }
+
+    #[tokio::test]
+    async fn a_probe_is_told_of_when_it_is_read_and_not_before() {
+        let (mut stdin, reader) = stdin();
+        stdin.probe();
+        while !stdin.queue.is_empty() {
+            stdin.write().await;
+        }
+        // Twenty turns of the reactor tell of nothing.
+        for _ in 0..20 {
+            tokio::select! {
+                biased;
+                () = stdin.drained() => panic!("nobody has read"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+        assert_eq!(take(&reader, 10), b" ");
+        stdin.drained().await;
+        stdin.widen();
+        send(&mut stdin, "a\n").await;
+        assert!(!stdin.is_read());
     }
 
     #[tokio::test]

@@ -26,8 +26,8 @@ use crate::protocol::message::{Encoder, Message};
 use crate::protocol::reply::{self, Line, Reply, Source, Standing};
 use crate::runtime::invocation::Invocation;
 
-/// How often a starting handler's stdin is looked at.
-const PROBE_PAUSE: Duration = Duration::from_millis(1);
+/// How often a starting handler's stdin is looked at, beside being told of its first read.
+const PROBE_PAUSE: Duration = Duration::from_millis(10);
 
 /// How long a handler that has closed its channels has to be seen to end. It does so at once as a rule, but the kernel closes a
 /// process's descriptors before it tells of its end.
@@ -59,6 +59,8 @@ enum Event {
     Exited(Exit),
     /// An instant that [`Supervisor::alarm`] named has come.
     Alarm,
+    /// The starting handler has begun to read its stdin.
+    Drained,
     /// Stdin or stderr has made progress.
     Progress,
     /// In the shutdown phase: no process is left, or the grace period is over.
@@ -71,6 +73,15 @@ enum Pipe {
     Stdout,
     Stderr,
     Reply,
+}
+
+impl From<Source> for Pipe {
+    fn from(source: Source) -> Self {
+        match source {
+            Source::Stdout => Self::Stdout,
+            Source::ReplyFd => Self::Reply,
+        }
+    }
 }
 
 /// An invocation that an answer is owed to.
@@ -167,6 +178,7 @@ impl Supervisor {
                 Event::Read(pipe) => self.read(pipe),
                 Event::Exited(exit) => self.exited(exit),
                 Event::Alarm => self.alarms(),
+                Event::Drained => self.drained(),
                 Event::Progress => self.look_at_stdin(),
                 Event::Over => break,
             }
@@ -184,6 +196,7 @@ impl Supervisor {
     /// themselves they take turns.
     async fn next(&mut self) -> Event {
         let alarm = self.alarm();
+        let is_probing = self.is_probing();
         let has_room = self.logs.has_room();
         let stop_due = self.stop_due;
         let children = self.children.clone();
@@ -214,7 +227,15 @@ impl Supervisor {
             exit = handler.process.exited() => Event::Exited(exit),
             () = wait => Event::Alarm,
             _ = over => Event::Over,
-            () = handler.stdin.write() => Event::Progress,
+            event = async {
+                if is_probing && handler.stdin.is_written() {
+                    handler.stdin.drained().await;
+                    Event::Drained
+                } else {
+                    handler.stdin.write().await;
+                    Event::Progress
+                }
+            } => event,
             pipe = async {
                 tokio::select! {
                     () = handler.reply.read() => Pipe::Reply,
@@ -409,6 +430,9 @@ impl Supervisor {
         if in_flight.is_sent || !(handler.is_ready || auto) {
             return;
         }
+        if !std::mem::replace(&mut handler.has_been_sent, true) {
+            handler.stdin.widen();
+        }
         handler.is_ready = true;
         in_flight.is_sent = true;
         handler.stdin.send(in_flight.message.clone());
@@ -434,7 +458,7 @@ impl Supervisor {
     }
 
     /// The handler has answered.
-    fn answered(&mut self, outcome: Outcome, settling: bool) {
+    fn answered(&mut self, outcome: Outcome, settling: bool, answered_on: Pipe) {
         let Some(in_flight) = self.in_flight.take() else { return };
         self.failures = 0;
         self.linger = None;
@@ -447,7 +471,11 @@ impl Supervisor {
             self.settling = Some(Settling { done, due: in_flight.due.unwrap_or_else(|| Instant::now() + NO_DEADLINE) });
             settled
         });
-        self.drain(false);
+        // What was printed before a reply on stdout has been read with it; before one on descriptor 3 it may not have been.
+        let others: &[Pipe] = if answered_on == Pipe::Stdout { &[Pipe::Stderr] } else { &[Pipe::Stdout, Pipe::Stderr] };
+        for pipe in others {
+            self.read_what_is_there(*pipe);
+        }
         self.answer(in_flight, outcome, settled);
         self.logging_for = None;
         if let Some(handler) = &mut self.handler {
@@ -467,12 +495,9 @@ impl Supervisor {
     // Channels.
 
     fn read(&mut self, pipe: Pipe) {
-        if pipe == Pipe::Stdout
-            && let Some(reply) = self.channel(Pipe::Reply)
-        {
+        if pipe == Pipe::Stdout {
             // What a handler has sent on its reply channel counts before what it has printed since.
-            reply.read_what_is_there();
-            self.take_lines(Pipe::Reply);
+            self.read_what_is_there(Pipe::Reply);
         }
         self.take_lines(pipe);
         self.look_at_ends(pipe);
@@ -497,14 +522,19 @@ impl Supervisor {
     /// Reads what is in the pipes at this instant and deals with it. With `ended`, nothing more will come.
     fn drain(&mut self, ended: bool) {
         for pipe in [Pipe::Reply, Pipe::Stdout, Pipe::Stderr] {
-            if let Some(channel) = self.channel(pipe) {
-                channel.read_what_is_there();
-            }
-            self.take_lines(pipe);
+            self.read_what_is_there(pipe);
             if ended {
                 self.finish(pipe, true);
             }
         }
+    }
+
+    /// Reads what is in one pipe at this instant and deals with it.
+    fn read_what_is_there(&mut self, pipe: Pipe) {
+        if let Some(channel) = self.channel(pipe) {
+            channel.read_what_is_there();
+        }
+        self.take_lines(pipe);
     }
 
     /// A channel has been closed: what came after its last newline counts as a line.
@@ -605,6 +635,7 @@ impl Supervisor {
 
     /// A line on a channel that may carry replies.
     fn line(&mut self, line: &Bytes, source: Source) {
+        let pipe = Pipe::from(source);
         let Some(handler) = &self.handler else { return };
         let meaning = reply::read(line, source, |id| handler.standing(id, self.sent_id()));
         match meaning {
@@ -612,9 +643,9 @@ impl Supervisor {
             Line::Reply(_, Reply::Response(response)) => {
                 let size = response.len();
                 let outcome = if size > LARGEST_RESPONSE { self.too_large(Some(size)) } else { Outcome::Response(response) };
-                self.answered(outcome, false);
+                self.answered(outcome, false, pipe);
             }
-            Line::Reply(_, Reply::Error(document)) => self.answered(Outcome::Error(document), false),
+            Line::Reply(_, Reply::Error(document)) => self.answered(Outcome::Error(document), false, pipe),
             Line::Malformed(_, why) => self.failed(&Fault::InvalidReply(why)),
             Line::Stale(id) => {
                 self.logs.warn(Some(&id), "a reply was dropped: its invocation is over (the reply is late or repeated)")
@@ -645,7 +676,7 @@ impl Supervisor {
         }
         if is_answer {
             let outcome = self.too_large(None);
-            self.answered(outcome, true);
+            self.answered(outcome, true, source.into());
         } else if fate == LongLine::Discard {
             self.logs.warn(id.as_deref(), "a reply of more than 8 MiB was dropped: its invocation is over");
         } else {
@@ -692,6 +723,15 @@ impl Supervisor {
         dues.into_iter().flatten().min()
     }
 
+    /// The starting handler has begun to read. What has come on the reply channels is read before that is believed: it may say that
+    /// the handler is not ready.
+    fn drained(&mut self) {
+        self.drain(false);
+        if self.is_probing() {
+            self.became_ready();
+        }
+    }
+
     fn is_probing(&self) -> bool {
         self.config.readiness == Readiness::Auto
             && self.stop_due.is_none()
@@ -703,11 +743,7 @@ impl Supervisor {
         let now = Instant::now();
         self.probe_due = Some(now + PROBE_PAUSE);
         if self.is_probing() && self.handler.as_ref().is_some_and(|handler| handler.stdin.is_read()) {
-            // What has come on the reply channels is read before a drain is believed: it may say that the handler is not ready.
-            self.drain(false);
-            if self.is_probing() {
-                self.became_ready();
-            }
+            self.drained();
         }
         if self.init_due.is_some_and(|due| due <= now) {
             self.init_overrun();

@@ -14,6 +14,8 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::LocalOptions;
+
 use crate::config::{self, Config, ProcessEnvironment};
 use crate::document::ErrorDocument;
 use crate::fault::Fault;
@@ -58,19 +60,21 @@ pub fn main() -> ExitCode {
     }
     // One thread: measured faster and smaller. The parent-death signal of a handler follows the thread that started it, which
     // must therefore be the main one.
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => {
             logs.tell(Level::Error, None, &format!("the event loop can't be set up: {error}"));
             return ExitCode::FAILURE;
         }
     };
-    let status = runtime.block_on(async {
+    // In a task of its own, since the future that `block_on` polls itself is woken through a system call.
+    let life = runtime.spawn_local(async move {
         let status = run(wrapped, &logs).await;
         logs.flush(Instant::now() + LAST_LINES).await;
         status
     });
-    ExitCode::from(status)
+    // An error would be a panic in the task, which has ended the process by then.
+    runtime.block_on(life).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 /// From here on errors can be posted.

@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use serde_json::json;
 
-use super::support::{Run, Setup, fixture, parse_environ};
+use super::support::{Run, Setup, fixture, parse_environ, path};
 
 /// A run whose directory holds the handler that saves what it was started with, under this name.
 fn saver(name: &str) -> Setup {
@@ -70,15 +70,15 @@ fn an_empty_bootstrap_command_is_none() {
 #[test]
 fn a_command_without_a_slash_is_looked_up_in_the_task_root_and_then_on_the_path() {
     let setup = saver("tool");
-    let path = format!("{}:{}", setup.dir().join("bin").display(), std::env::var("PATH").unwrap());
+    let search = format!("{}:{}", setup.dir().join("bin").display(), path());
     // The one on the PATH would not save anything.
-    let run = setup.file("bin/tool", 0o755, "#!/bin/sh\nexit 9\n").env("PATH", &path).env("_HANDLER", "tool").start();
+    let run = setup.file("bin/tool", 0o755, "#!/bin/sh\nexit 9\n").env("PATH", search).env("_HANDLER", "tool").start();
     saved(&run, "env");
     drop(run);
     let setup = Setup::new();
     let script = std::fs::read(fixture("handlers/saves_environment.sh")).unwrap();
-    let path = format!("{}:{}", setup.dir().join("bin").display(), std::env::var("PATH").unwrap());
-    let run = setup.file("bin/tool", 0o755, script).file("root/other", 0o755, "").env("PATH", path).env("_HANDLER", "tool").start();
+    let both = format!("{}:{}", setup.dir().join("bin").display(), path());
+    let run = setup.file("bin/tool", 0o755, script).file("root/other", 0o755, "").env("PATH", both).env("_HANDLER", "tool").start();
     saved(&run, "env");
 }
 
@@ -143,7 +143,7 @@ fn the_handler_gets_bootstraps_environment_less_two_and_plus_two() {
     {
         expected.insert(name.to_owned(), value.to_owned());
     }
-    expected.insert("PATH".to_owned(), std::env::var("PATH").unwrap());
+    expected.insert("PATH".to_owned(), path().to_owned());
     expected.insert("TEST_DIR".to_owned(), dir.display().to_string());
     expected.insert("LAMBDA_TASK_ROOT".to_owned(), dir.join("root").display().to_string());
     expected.insert("TEST_MARK".to_owned(), found["TEST_MARK"].clone());

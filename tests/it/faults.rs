@@ -399,3 +399,61 @@ fn a_stack_of_what_is_not_utf_8_is_still_json() {
     let report = run.invoke(json!([{ "errBase64": "Yf9iCsMK" }, { "exit": 1 }]));
     assert_eq!(stack_of(&report.error())[0], "a\u{fffd}b");
 }
+
+#[test]
+fn the_stack_holds_lines_of_stdout_too() {
+    let run = Run::told();
+    let report = run.invoke(json!([{ "out": "on stdout\n" }, { "exit": 1 }]));
+    assert_eq!(stack_of(&report.error()), ["on stdout"]);
+}
+
+#[test]
+fn everything_logged_before_the_end_is_out_before_the_error() {
+    let run = Run::told();
+    let report =
+        run.invoke(json!([{ "outMany": ["0123456789\n", 100_000] }, { "errMany": ["0123456789\n", 100_000] }, { "exit": 1 }]));
+    assert_eq!(run.log_before(&report).matches("0123456789\n").count(), 200_000);
+}
+
+#[test]
+fn a_malformed_reply_counts_before_the_exit_that_follows() {
+    for _ in 0..5 {
+        let run = Run::told();
+        let report = run.invoke(json!([{ "out": "{\"id\":\"@ID@\",\"response\":NaN}\n" }, { "exit": 1 }]));
+        report.is_error("Runtime.InvalidReply", &[]);
+        assert_eq!(run.invoke(json!([{ "response": 1 }])).response(), "1");
+    }
+}
+
+#[test]
+fn channels_closed_after_the_reply_cost_at_most_one_event() {
+    let run = Run::told();
+    run.invoke(json!([{ "response": 1 }, { "close": 1 }, { "close": 3 }, { "hang": true }]));
+    run.idle();
+    run.push(Event::new(json!([{ "response": 2 }]).to_string()).deadline_in(2000));
+    let report = run.report(1);
+    assert!(report.kind == Kind::Response || report.error()["errorType"] == "Runtime.ReplyChannelClosed", "{}", report.request);
+    assert_eq!(run.invoke(json!([{ "response": 3 }])).response(), "3");
+}
+
+#[test]
+fn a_response_too_large_is_an_answer_to_the_crash_limit() {
+    let run = Setup::told().env("BOOTSTRAP_MAX_RESTARTS", "2").start();
+    for _ in 0..2 {
+        run.invoke(json!([{ "exit": 1 }])).is_error("Runtime.ExitError", &[]);
+        let steps = json!([{ "out": "{\"id\":\"@ID@\",\"response\":\"" }, { "outMany": ["x", 7_000_000] }, { "out": "\"}\n" }, { "exit": 1 }]);
+        run.invoke(steps).is_error("Function.ResponseSizeTooLarge", &[]);
+    }
+    assert_eq!(run.invoke(json!([{ "response": 1 }])).response(), "1");
+}
+
+#[test]
+fn a_lazily_started_handler_has_the_deadline_of_its_event() {
+    let run = Setup::of("never_reads.sh").env("BOOTSTRAP_READY", "message").env("BOOTSTRAP_INIT_TIMEOUT_MS", "50").start();
+    for n in 0..3 {
+        run.push(Event::new("1").deadline_in(600));
+        run.report(n).is_error("Function.Timeout", &[]);
+    }
+    // Each waited for its event from the third on.
+    assert_eq!(run.wait_starts(3).len(), 3);
+}

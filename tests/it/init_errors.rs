@@ -297,3 +297,20 @@ fn an_init_error_leaves_no_process() {
     run.init_error().is_error("Function.Error", &["e"]);
     assert_eq!(run.processes(), []);
 }
+
+#[test]
+fn a_program_that_puts_itself_in_the_background_is_told_that_it_ended() {
+    let setup = Setup::new().env("BOOTSTRAP_COMMAND", "sh -c 'cat & exit 0'").env("BOOTSTRAP_READY", "message");
+    check_init_error(setup, "Runtime.ExitError", &["exit status 0"]);
+}
+
+#[test]
+fn an_error_of_several_lines_is_one_log_line() {
+    for format in ["Text", "JSON"] {
+        let error = r#"{"ready":false,"error":{"errorType":"A.B","errorMessage":"first\nsecond\r\nthird"}}"#;
+        let start = serde_json::json!([{ "out": format!("{error}\n") }, { "hang": true }]);
+        let mut run = Setup::told().env("AWS_LAMBDA_LOG_FORMAT", format).env("AT_START", start.to_string()).start();
+        run.init_error().is_error("A.B", &["first\nsecond\r\nthird"]);
+        assert_eq!(run.log().lines().count(), 1, "{}", run.log());
+    }
+}

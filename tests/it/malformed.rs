@@ -6,15 +6,15 @@ use super::support::{Event, Kind, Report, Run, stack_of};
 
 /// A line that is a reply by its beginning but breaks a rule: `Runtime.InvalidReply`, and a fresh handler.
 #[track_caller]
-fn check_invalid(step: Value) -> Report {
-    let run = Run::told();
+fn check_invalid(run: &Run, step: Value) -> Report {
+    let before = run.starts().len();
     // The message that follows would be a good reply: it comes too late.
     let report = run.invoke(json!([step, { "response": "after a malformed one" }]));
     assert_eq!(report.kind, Kind::Error, "for {step}");
     report.is_error("Runtime.InvalidReply", &[]);
     assert_eq!(report.header("lambda-runtime-function-error-type"), Some("Runtime.InvalidReply"));
     assert_eq!(run.invoke(json!([{ "response": "fresh" }])).response(), "\"fresh\"", "after {step}");
-    assert_eq!(run.starts().len(), 2, "handlers started, after {step}");
+    assert_eq!(run.starts().len(), before.max(1) + 1, "handlers started, after {step}");
     report
 }
 
@@ -73,16 +73,18 @@ const INVALID: &[&str] = &[
 
 #[test]
 fn a_malformed_reply_on_stdout_ends_its_invocation_and_the_handler() {
+    let run = Run::told();
     for line in INVALID {
-        check_invalid(json!({ "out": format!("{line}\n") }));
+        check_invalid(&run, json!({ "out": format!("{line}\n") }));
     }
 }
 
 #[test]
 fn a_malformed_reply_on_fd_3_ends_its_invocation_and_the_handler() {
     // Every third: the rules are the same.
+    let run = Run::told();
     for line in INVALID.iter().step_by(3) {
-        check_invalid(json!({ "fd3": format!("{line}\n") }));
+        check_invalid(&run, json!({ "fd3": format!("{line}\n") }));
     }
 }
 
@@ -120,7 +122,7 @@ fn the_message_says_what_is_wrong_with_a_reply() {
         (r#"{"id":"@ID@","error":{"stackTrace":"s"}}"#, "stackTrace"),
         (r#"{"id":"@ID@","response":NaN}"#, "NaN"),
     ] {
-        check_invalid(json!({ "out": format!("{line}\n") })).is_error("Runtime.InvalidReply", &[part]);
+        check_invalid(&Run::told(), json!({ "out": format!("{line}\n") })).is_error("Runtime.InvalidReply", &[part]);
     }
 }
 
@@ -274,7 +276,7 @@ fn a_line_on_fd_3_that_is_no_reply_ends_the_invocation() {
         "{\"id\":",
         "\u{feff}{\"id\":\"@ID@\",\"response\":1}",
     ] {
-        let report = check_invalid(json!({ "fd3": format!("{line}\n") }));
+        let report = check_invalid(&Run::told(), json!({ "fd3": format!("{line}\n") }));
         assert!(!report.error()["errorMessage"].as_str().unwrap().is_empty());
     }
 }

@@ -1,7 +1,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use super::support::{Event, Run, Setup, show};
+use super::support::{Answer, Event, Route, Run, Setup, show};
 
 /// What stands in `event`'s place in the message that an event becomes: `"event":…` or `"eventBase64":…`.
 #[track_caller]
@@ -216,9 +216,23 @@ fn an_event_is_json_whatever_its_content_type_says() {
 fn every_request_id_that_is_allowed_comes_through() {
     let run = Run::of("saves_messages.py");
     let longest = "x".repeat(128);
-    for (number, id) in ["a", "A-Z._0", "..", "-", longest.as_str(), "8476a536-e9f4-11e8-9739-2dfe598c3fcd"].iter().enumerate() {
+    for (number, id) in ["a", "A-Z._0", "a..b", "-", longest.as_str(), "8476a536-e9f4-11e8-9739-2dfe598c3fcd"].iter().enumerate() {
         let tail = tail_of(&run, number, Event::new("1").id(id));
         assert_eq!(show(&tail), "\"event\":1");
+    }
+}
+
+#[test]
+fn a_request_id_of_dots_is_no_path() {
+    // Taken as an id or refused as none, but no request goes where `..` leads.
+    for dots in ["..", "."] {
+        let bad = Answer::status(200).header("Lambda-Runtime-Aws-Request-Id", dots).body("1");
+        let run = Setup::of("saves_messages.py").lenient().answer(Route::Next, bad).event(Event::new("2").id("good")).start();
+        run.wait("the report on the event after it", || run.api().reports().iter().any(|r| r.id == "good").then_some(()));
+        for request in run.api().requests() {
+            let path = request.path.strip_prefix("/2018-06-01/runtime/invocation/").unwrap_or("elsewhere");
+            assert!(["next", "good/response", &format!("{dots}/response")].contains(&path), "{request}");
+        }
     }
 }
 
@@ -233,4 +247,14 @@ fn the_message_says_nothing_else() {
     assert!(!line.trim_end().contains([' ', '\t', '\n', '\r']), "{line}");
     let value: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!(value.as_object().unwrap().len(), 3, "{line}");
+}
+
+#[test]
+fn headers_are_known_in_any_case() {
+    let run = Run::of("saves_messages.py");
+    let answer =
+        Answer::status(200).header("LAMBDA-RUNTIME-AWS-REQUEST-ID", "i").header("lambda-runtime-deadline-ms", "5").body("1");
+    run.api().push(Route::Next, answer.carries("i"));
+    assert_eq!(run.report(0).id, "i");
+    assert_eq!(show(run.wait_file("message.0").trim_ascii()), "{\"id\":\"i\",\"context\":{\"deadlineMs\":5},\"event\":1}");
 }

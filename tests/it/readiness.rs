@@ -141,10 +141,11 @@ fn what_came_before_the_drain_is_believed_first() {
 
 #[test]
 fn ready_false_counts_as_an_exit_after_the_first_next() {
-    let start = json!([{ "await": "go" }, { "out": "{\"ready\":false,\"error\":{\"errorType\":\"X.Y\",\"errorMessage\":\"late\"}}\n" }, { "hang": true }]);
+    let start = json!([{ "touch": "started" }, { "await": "go" }, { "out": "{\"ready\":false,\"error\":{\"errorType\":\"X.Y\",\"errorMessage\":\"late\"}}\n" }, { "hang": true }]);
     let run = Setup::told().env("AT_START", start.to_string()).env("BOOTSTRAP_INIT_TIMEOUT_MS", "50").start();
     run.requests("GET", "/next", 1);
     run.push(json!([{ "response": 1 }]));
+    run.wait_file("started");
     run.touch("calm");
     run.touch("go");
     run.report(0).is_error("Runtime.ExitError", &[]);
@@ -196,4 +197,12 @@ fn prints_before_the_first_event_are_log_lines() {
     for line in ["starting", "{\"id\":\"x\",\"response\":1}", "warming up"] {
         assert!(log.lines().any(|l| l == line), "{line} in {log}");
     }
+}
+
+#[test]
+fn a_handler_may_print_megabytes_before_it_reads() {
+    let start = json!([{ "errMany": ["0123456789\n", 300_000] }, { "outMany": ["0123456789\n", 300_000] }]);
+    let run = Setup::told().env("AT_START", start.to_string()).start();
+    let report = run.invoke(json!([{ "response": 1 }]));
+    assert_eq!(run.log_before(&report).matches("0123456789\n").count(), 600_000);
 }

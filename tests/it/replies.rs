@@ -248,3 +248,27 @@ fn every_reply_is_deep_enough() {
     ]));
     assert_eq!(report.response(), deep);
 }
+
+#[test]
+fn six_megabytes_go_both_ways() {
+    let run = Run::of("echoes.py");
+    let event = format!("\"{}\"", "x".repeat(6 * 1024 * 1024 - 2));
+    for _ in 0..2 {
+        assert!(run.invoke(event.as_str()).response() == event);
+    }
+    assert_eq!(run.starts().len(), 1);
+}
+
+#[test]
+fn a_handler_may_write_megabytes_before_it_reads_on() {
+    // Both pipes are full at once: who waits for one of them waits for ever.
+    let run = Run::of("writes_before_it_reads.py");
+    for n in 0..3 {
+        let event = format!("[{n},\"{}\"]", "x".repeat(3_000_000));
+        let report = run.invoke(event);
+        assert_eq!(report.request.body.len(), 3_000_000);
+        let log = run.log_before(&report);
+        assert_eq!(log.lines().filter(|l| l.len() == 1_000_000).count(), 2 * (n + 1));
+    }
+    assert_eq!(run.starts().len(), 1);
+}

@@ -244,3 +244,37 @@ fn a_signal_while_an_event_is_on_its_way_to_a_handler_that_does_not_read_ends_bo
     run.signal(Signal::TERM);
     run.exits_with(0);
 }
+
+#[test]
+fn a_signal_between_two_tries_of_next_ends_bootstrap() {
+    let mut setup = Setup::told();
+    for _ in 0..4 {
+        setup = setup.answer(Route::Next, Answer::status(500));
+    }
+    let mut run = setup.start();
+    run.requests("GET", "/next", 2);
+    run.signal(Signal::TERM);
+    run.exits_with(0);
+}
+
+#[test]
+fn a_signal_while_a_report_waits_for_its_answer_ends_bootstrap() {
+    let gate = super::support::Gate::default();
+    let mut run = Setup::told().answer(Route::Report, Answer::accepted().held(&gate)).start();
+    run.invoke(json!([{ "response": 1 }]));
+    run.signal(Signal::TERM);
+    run.exits_with(0);
+    assert_eq!(run.api().reports().len(), 1);
+    gate.open();
+}
+
+#[test]
+fn a_signal_while_a_fresh_handler_starts_ends_bootstrap() {
+    let mut run = Run::of("starts_slowly_the_second_time.sh");
+    run.invoke("\"exit\"");
+    run.wait_starts(2);
+    run.push("1");
+    run.signal(Signal::TERM);
+    run.exits_with(0);
+    assert_eq!(run.processes(), []);
+}

@@ -44,6 +44,7 @@ pub(crate) struct Answer {
     body: Vec<u8>,
     fate: Fate,
     chunked: bool,
+    unannounced: bool,
     drip: bool,
     close: bool,
     gate: Option<Gate>,
@@ -62,6 +63,7 @@ impl Answer {
             body: Vec::new(),
             fate: Fate::Whole,
             chunked: false,
+            unannounced: false,
             drip: false,
             close: false,
             gate: None,
@@ -119,6 +121,19 @@ impl Answer {
         self
     }
 
+    /// The body's end is the connection's.
+    pub(crate) fn until_close(mut self) -> Answer {
+        self.unannounced = true;
+        self.close = true;
+        self
+    }
+
+    /// This invocation is in flight once this answer has gone out.
+    pub(crate) fn carries(mut self, id: &str) -> Answer {
+        self.invocation = Some((id.to_owned(), None));
+        self
+    }
+
     /// Goes out in many small pieces.
     pub(crate) fn drip(mut self) -> Answer {
         self.drip = true;
@@ -168,6 +183,9 @@ impl Answer {
                 out.extend_from_slice(b"\r\n");
             }
             out.extend_from_slice(b"0\r\n\r\n");
+        } else if self.unannounced {
+            out.extend_from_slice(b"\r\n");
+            out.extend_from_slice(&self.body);
         } else {
             out.extend_from_slice(format!("Content-Length: {}\r\n\r\n", self.body.len()).as_bytes());
             out.extend_from_slice(&self.body);

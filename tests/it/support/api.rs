@@ -32,13 +32,12 @@ pub(crate) enum Route {
 struct Attempt {
     kind: Kind,
     body: Vec<u8>,
-    /// A transport fault or a 5xx: it may be tried again.
-    failed: bool,
 }
 
 struct InFlight {
     id: String,
     invocation_id: Option<String>,
+    /// The attempts that failed, by a transport fault or a 5xx: one may be tried again.
     attempts: Vec<Attempt>,
 }
 
@@ -362,7 +361,7 @@ impl State {
                 if let Some(complaint) = complaint {
                     self.violate(format!("{complaint}: {request}"));
                 }
-                self.in_flight[at].attempts.push(Attempt { kind: report.kind, body: request.body.clone(), failed });
+                self.in_flight[at].attempts.push(Attempt { kind: report.kind, body: request.body.clone() });
                 if !failed {
                     self.in_flight.remove(at);
                     self.done.push(key);

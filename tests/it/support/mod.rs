@@ -14,10 +14,10 @@ mod run;
 use std::time::{Duration, Instant};
 
 pub(crate) use answer::{Answer, Event, Gate};
-pub(crate) use api::{Route, RuntimeApi};
+pub(crate) use api::Route;
 pub(crate) use http::Request;
 pub(crate) use report::{Kind, Report, stack_of};
-pub(crate) use run::{Run, Setup, fixture, leftovers, parse_environ};
+pub(crate) use run::{Run, Setup, fixture, leftovers, parse_environ, path};
 
 /// How long one wait may last.
 pub(crate) fn patience() -> Duration {

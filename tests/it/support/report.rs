@@ -72,7 +72,7 @@ impl Report {
             return Err("the X-Ray cause is not one ASCII line of at most 64 KiB".to_owned());
         }
         let cause: Value = serde_json::from_str(cause).map_err(|e| format!("the X-Ray cause is no JSON, {e}"))?;
-        if cause["exceptions"].as_array().is_none_or(|list| list.is_empty()) {
+        if cause["exceptions"].as_array().is_none_or(Vec::is_empty) {
             return Err("the X-Ray cause has no exceptions".to_owned());
         }
         Ok(())

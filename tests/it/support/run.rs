@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -21,6 +22,18 @@ use super::{Answer, Event, eventually, show};
 /// A file in `tests/fixtures/`.
 pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// The `PATH` of every run: the tests' own, with the real Python in front, since a version manager's shim in its place
+/// is a shell script that costs more than all else that a handler does.
+pub(crate) fn path() -> &'static str {
+    static PATH: OnceLock<String> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let own = std::env::var("PATH").unwrap_or_default();
+        let code = "import os, sys; print(os.path.dirname(sys.executable))";
+        let python = Command::new("python3").args(["-c", code]).output().expect("the handlers need python3");
+        format!("{}:{own}", String::from_utf8_lossy(&python.stdout).trim())
+    })
 }
 
 /// The processes, zombies aside, that have `TEST_MARK=mark` in their environment: id and command line.
@@ -71,7 +84,7 @@ impl Setup {
         let mark = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let dir = tempfile::Builder::new().prefix("bootstrap-test-").tempdir().unwrap();
         let mut env = BTreeMap::new();
-        env.insert("PATH".into(), std::env::var_os("PATH").unwrap_or_default());
+        env.insert("PATH".into(), path().into());
         env.insert("TEST_MARK".into(), mark.clone().into());
         env.insert("TEST_DIR".into(), dir.path().into());
         // The fixtures share a module; its cache has no place in the source tree.
@@ -200,21 +213,24 @@ impl Setup {
         }
         // What a test sets wins.
         command.envs(&self.env).stdin(Stdio::null()).stdout(Stdio::piped());
+        // The log is watched before the process is there: its first request comes soon.
         let log = self.dir.path().join("stderr");
-        match self.stderr {
-            Stderr::Pipe | Stderr::Stalled => command.stderr(Stdio::piped()),
-            Stderr::File => command.stderr(File::options().create(true).append(true).open(&log).unwrap()),
-            Stderr::Full => command.stderr(File::options().write(true).open("/dev/full").unwrap()),
+        let (stderr, writer): (Capture, Stdio) = match self.stderr {
+            Stderr::Pipe | Stderr::Stalled => {
+                let (reader, writer) = std::io::pipe().unwrap();
+                (Capture::of(reader.into(), matches!(self.stderr, Stderr::Stalled)), writer.into())
+            }
+            Stderr::File => {
+                let file = File::options().create(true).append(true).open(&log).unwrap();
+                (Capture::file(&log), file.into())
+            }
+            Stderr::Full => {
+                let file = File::options().write(true).open("/dev/full").unwrap();
+                (Capture::file(Path::new("/dev/null")), file.into())
+            }
         };
-        let mut child = command.spawn().unwrap_or_else(|e| panic!("{}: {e}", binary.display()));
-        let stderr = match self.stderr {
-            Stderr::Pipe => child.stderr.take().map(|pipe| Capture::of(pipe.into(), false)),
-            Stderr::Stalled => child.stderr.take().map(|pipe| Capture::of(pipe.into(), true)),
-            Stderr::File => Some(Capture::file(&log)),
-            Stderr::Full => Some(Capture::file(std::path::Path::new("/dev/null"))),
-        };
-        let stderr = stderr.unwrap();
         api.set_log(stderr.clone());
+        let mut child = command.stderr(writer).spawn().unwrap_or_else(|e| panic!("{}: {e}", binary.display()));
         let stdout = Capture::of(child.stdout.take().unwrap().into(), false);
         Run { api, child, stderr, stdout, dir: self.dir, mark: self.mark, status: None, binary: binary.into(), killed: false }
     }
