@@ -43,13 +43,14 @@ done
 
 look
 [ -n "$packages" ] || exit 0
-install="apt-get install -qq -y --no-install-recommends$packages"
+install="apt-get install -y --no-install-recommends$packages"
 if ! command -v apt-get >/dev/null; then
     echo "    this is no Debian: install what is missing (there it would be:$packages)"
     exit 1
 elif [ "$(id -u)" = 0 ]; then
     as_root='env'
 elif [ "${INSTALL-}" = 1 ]; then
+    command -v sudo >/dev/null || { echo "    INSTALL=1 needs sudo, which is missing"; exit 1; }
     as_root='sudo env'
 else
     echo "    install it with"
@@ -62,7 +63,7 @@ fi
 echo "    installing:$packages"
 $as_root DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2 || echo "    apt-get update failed; trying with the lists that are here"
 # shellcheck disable=SC2086 # words
-$as_root DEBIAN_FRONTEND=noninteractive $install >&2 || exit
+$as_root DEBIAN_FRONTEND=noninteractive $install -qq >&2 || exit
 look
 [ -z "$packages" ] || {
     echo "    still missing after the installation; see above"
