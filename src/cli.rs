@@ -262,7 +262,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, N
         .try_get_matches_from(&arguments)
         .and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches))
         .map_err(|error| explain(error, &arguments))?;
-    let command = cli.command.ok_or_else(|| NotRun::Usage(UsageError::new(WHAT_TO_DO_INSTEAD)))?;
+    let command = cli
+        .command
+        .ok_or_else(|| NotRun::Usage(UsageError(format!("{NOT_LAMBDA}, and no subcommand says what to do.\n\n{WHAT_TO_DO}"))))?;
     let Command::Invoke(invoke) = &command;
     if let Some(event) = &invoke.source.event {
         check_event(event).map_err(NotRun::Usage)?;
@@ -275,9 +277,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, N
     Ok(command)
 }
 
-const WHAT_TO_DO_INSTEAD: &str = "AWS_LAMBDA_RUNTIME_API is not set, so this is not Lambda, and no subcommand says what to do.
+const NOT_LAMBDA: &str = "AWS_LAMBDA_RUNTIME_API is not set, so this is not Lambda";
 
-  To run a handler on this machine:
+const WHAT_TO_DO: &str = "  To run a handler on this machine:
       bootstrap invoke --event '{\"name\":\"world\"}' -- ./handler
   In Lambda, put this file at /var/task/bootstrap or /opt/bootstrap and let the function's handler name the command:
       Lambda sets AWS_LAMBDA_RUNTIME_API and _HANDLER, and starts this file without arguments.
@@ -289,7 +291,11 @@ const WHAT_TO_DO_INSTEAD: &str = "AWS_LAMBDA_RUNTIME_API is not set, so this is 
 fn explain(error: clap::Error, arguments: &[OsString]) -> NotRun {
     if error.kind() == ErrorKind::InvalidSubcommand && error.get(ContextKind::SuggestedSubcommand).is_none() {
         // An image's CMD, or a handler's name, as an emulator passes it: this was meant to be the runtime.
-        return NotRun::Usage(UsageError::new(WHAT_TO_DO_INSTEAD));
+        let word = match error.get(ContextKind::InvalidSubcommand) {
+            Some(ContextValue::String(word)) => word.as_str(),
+            _ => "that",
+        };
+        return NotRun::Usage(UsageError(format!("{NOT_LAMBDA}, and `{word}` is no subcommand.\n\n{WHAT_TO_DO}")));
     }
     if error.kind() == ErrorKind::UnknownArgument {
         let own = arguments.iter().take_while(|argument| *argument != "--").filter_map(|argument| argument.to_str());

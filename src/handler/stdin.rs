@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 
 use bytes::{Buf, Bytes};
+use tokio::io::Interest;
 use tokio::net::unix::pipe::Sender;
 
 use crate::protocol::message::Message;
@@ -72,10 +73,14 @@ impl Stdin {
             return std::future::pending().await;
         };
         let look = || if self.is_read() { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) };
-        while pipe.writable().await.is_ok() {
+        while let Ok(ready) = pipe.ready(Interest::WRITABLE).await {
             // "Would block" makes the reactor tell of the next change.
             if pipe.try_io(look).is_ok() {
                 return;
+            }
+            // A handler that has closed its stdin will not read, and the reactor would tell of that without end.
+            if ready.is_write_closed() {
+                break;
             }
         }
         std::future::pending().await
@@ -220,6 +225,13 @@ mod tests {
         }
         assert_eq!(take(&reader, 10), b" ");
         stdin.drained().await;
+        let (mut unread, gone) = self::stdin();
+        unread.probe();
+        while !unread.queue.is_empty() {
+            unread.write().await;
+        }
+        drop(gone);
+        assert!(tokio::time::timeout(std::time::Duration::from_millis(20), unread.drained()).await.is_err(), "nobody has read");
         stdin.widen();
         send(&mut stdin, "a\n").await;
         assert!(!stdin.is_read());

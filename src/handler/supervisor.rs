@@ -5,11 +5,13 @@
 //! (`Supervisor::next`). Where one event overtakes another it makes up for it: an exit and a deadline first read what is in the
 //! pipes, so a reply that was written before them is believed.
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Sleep;
 
 use crate::config::{Config, Readiness};
 use crate::deadline::Budget;
@@ -131,6 +133,8 @@ pub struct Supervisor {
     linger: Option<Instant>,
     /// In the shutdown phase: when the grace period is over.
     stop_due: Option<Instant>,
+    /// Goes off at the next alarm, or before it.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Supervisor {
@@ -161,6 +165,7 @@ impl Supervisor {
             serving: false,
             linger: None,
             stop_due: None,
+            timer: None,
         }
     }
 
@@ -206,10 +211,18 @@ impl Supervisor {
                 None => std::future::pending().await,
             }
         };
+        let timer = &mut self.timer;
         let wait = async {
-            match alarm {
-                Some(due) => tokio::time::sleep_until(due.into()).await,
-                None => std::future::pending().await,
+            let Some(due) = alarm else { return std::future::pending().await };
+            // To arm a timer costs a system call, so one that goes off earlier than it need is left as it is: the next deadline is
+            // later than the last as a rule.
+            match timer {
+                Some(timer) if timer.deadline() <= due.into() && !timer.is_elapsed() => timer.await,
+                Some(timer) => {
+                    timer.as_mut().reset(due.into());
+                    timer.await;
+                }
+                None => timer.insert(Box::pin(tokio::time::sleep_until(due.into()))).await,
             }
         };
         let Some(handler) = &mut self.handler else {

@@ -62,8 +62,9 @@ pub enum Gone {
 #[derive(Debug)]
 pub struct Api {
     client: Client,
-    /// `http://host:port`, and a path where the address has one.
-    base: String,
+    base: Url,
+    /// The path of the address, where it has one.
+    prefix: String,
     next: Url,
     logs: Logs,
 }
@@ -74,10 +75,15 @@ impl Api {
     /// # Errors
     /// [`Gone::Address`] and [`Gone::Client`].
     pub fn new(address: &str, logs: Logs) -> Result<Self, Gone> {
-        let base = format!("http://{}", address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/'));
-        let next = Url::parse(&format!("{base}/2018-06-01/runtime/invocation/next"))
-            .map_err(|error| Gone::Address(address.to_owned(), error.to_string()))?;
-        Ok(Self { client: client()?, base, next, logs })
+        let bare = address.strip_prefix("http://").unwrap_or(address);
+        if bare.contains("://") {
+            return Err(Gone::Address(address.to_owned(), "the only scheme is http://".to_owned()));
+        }
+        let base = Url::parse(&format!("http://{bare}")).map_err(|error| Gone::Address(address.to_owned(), error.to_string()))?;
+        let prefix = base.path().trim_end_matches('/').to_owned();
+        let mut api = Self { client: client()?, next: base.clone(), base, prefix, logs };
+        api.next = api.url("/2018-06-01/runtime/invocation/next");
+        Ok(api)
     }
 
     /// Lets go of every connection. After a snapshot is restored the old ones are dead without knowing it.
@@ -113,7 +119,7 @@ impl Api {
     /// [`Gone::Refused`] and [`Gone::Failed`].
     pub async fn restore_next(&self) -> Result<(), Gone> {
         self.persist("/restore/next", || async {
-            let response = self.get(self.url("/2018-06-01/runtime/restore/next")?).await?;
+            let response = self.get(self.url("/2018-06-01/runtime/restore/next")).await?;
             chunks(response).await.map(drop)
         })
         .await
@@ -143,20 +149,23 @@ impl Api {
     /// Why there is none: managed instances refuse it.
     pub async fn register_extension(&self) -> Result<Extension, String> {
         let registered = async {
-            let request = self.client.post(self.url("/2020-01-01/extension/register")?);
+            let request = self.client.post(self.url("/2020-01-01/extension/register"));
             let request = request.header("lambda-extension-name", "bootstrap").header(CONTENT_TYPE, "application/json");
             let response = accepted(request.body(r#"{"events":[]}"#).send().await).await?;
             let identifier = response.headers().get(EXTENSION_ID).cloned();
             let identifier =
                 identifier.ok_or_else(|| Trouble::Odd("the answer to /extension/register has no identifier".to_owned()))?;
             chunks(response).await?;
-            Ok(Extension(self.client.get(self.url("/2020-01-01/extension/event/next")?).header(EXTENSION_ID, identifier)))
+            Ok(Extension(self.client.get(self.url("/2020-01-01/extension/event/next")).header(EXTENSION_ID, identifier)))
         };
         registered.await.map_err(|trouble: Trouble| trouble.to_string())
     }
 
-    fn url(&self, path: &str) -> Result<Url, Trouble> {
-        Url::parse(&format!("{}{path}", self.base)).map_err(|error| Trouble::Odd(error.to_string()))
+    /// The URL of a call. The address was parsed once; what is added is ASCII without a special meaning in paths.
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{path}", self.prefix));
+        url
     }
 
     async fn get(&self, url: Url) -> Result<Response, Trouble> {
@@ -190,7 +199,7 @@ impl Api {
     async fn post(&self, what: &str, request_id: Option<&str>, mut headers: HeaderMap, body: Bytes, retry: fn(&Trouble) -> bool) {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let attempt = || async {
-            let url = self.url(&format!("/2018-06-01/runtime{what}"))?;
+            let url = self.url(&format!("/2018-06-01/runtime{what}"));
             let response = accepted(self.client.post(url).headers(headers.clone()).body(body.clone()).send().await).await?;
             // The connection serves the next call only if this answer has been read. The report is in either way.
             let _ = chunks(response).await;

@@ -127,24 +127,26 @@ async fn phases(
     supervisor: Supervisor,
     logs: &Logs,
 ) -> std::io::Result<u8> {
-    let mut stop = std::pin::pin!(signal::stop()?);
-    let mut ended_children = std::pin::pin!(children.watch()?);
+    // Tasks of their own, so that what wakes one does not make the others look: for each event that would be some thousand
+    // instructions. They end with the runtime; the supervisor is waited for.
+    let mut stop = tokio::task::spawn_local(signal::stop()?);
+    tokio::task::spawn_local(children.watch()?);
+    let mut supervise = tokio::task::spawn_local(supervisor.run());
     let mut life = std::pin::pin!(life(api, config, handlers, logs));
-    let mut supervise = std::pin::pin!(supervisor.run());
     let mut status = None;
     let (mut is_stopping, mut life_is_over, mut handlers_are_gone) = (false, false, false);
     let mut last_report = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
     while !(life_is_over && handlers_are_gone) {
         tokio::select! {
-            // The supervisor comes last: a handler that writes without end keeps it busy for as long as it may.
             biased;
             signal = &mut stop, if !is_stopping => {
+                // An error would be a panic, which has ended the process by then.
+                let signal = signal.unwrap_or(signal::Stop::Terminate);
                 logs.tell(Level::Debug, None, &format!("{} came: the shutdown phase begins", signal.name()));
                 is_stopping = true;
                 status.get_or_insert(signal.status());
                 handlers.stop();
             }
-            () = &mut ended_children => {}
             end = &mut life, if !life_is_over => {
                 life_is_over = true;
                 if !matches!(end, End::Stopped) {
@@ -153,7 +155,7 @@ async fn phases(
                 tell(&end, logs);
                 handlers.stop();
             }
-            () = &mut supervise, if !handlers_are_gone => {
+            _ = &mut supervise, if !handlers_are_gone => {
                 handlers_are_gone = true;
                 last_report.as_mut().reset(tokio::time::Instant::now() + LAST_REPORT);
             }

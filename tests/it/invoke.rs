@@ -519,7 +519,9 @@ fn the_largest_response_passes_and_a_larger_one_is_an_error() {
 
 #[test]
 fn a_slow_handler_is_answered_for() {
-    let ended = invoke(["--timeout", "1", "--event", "[{\"hang\":true}]"]).handler(handler("does_as_told.py")).run();
+    // A margin that no busy machine uses up.
+    let arguments = ["--timeout", "3", "--deadline-margin-ms", "2500", "--event", "[{\"hang\":true}]"];
+    let ended = invoke(arguments).handler(handler("does_as_told.py")).run();
     assert_eq!(ended.error().0, "Function.Timeout");
     ended.says("--timeout SECONDS gives it longer");
 }
