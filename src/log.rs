@@ -28,6 +28,9 @@ const ATOMIC: usize = 4096;
 /// How long to leave a stderr that takes nothing before it is asked again.
 const RETRY: Duration = Duration::from_millis(1);
 
+/// How long to wait before saying again how many lines are missing.
+const CONFESS_AGAIN: Duration = Duration::from_millis(100);
+
 /// How long a stderr that takes nothing at all may keep the handler's channels unread between invocations.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -263,7 +266,8 @@ impl Logs {
 
     /// Waits a moment and goes on with what is waiting. Cancel safe.
     pub async fn progress(&self) {
-        tokio::time::sleep(RETRY).await;
+        let is_waiting = self.0.borrow().waiting() > 0;
+        tokio::time::sleep(if is_waiting { RETRY } else { CONFESS_AGAIN }).await;
         self.write();
     }
 
@@ -330,7 +334,13 @@ impl Sink {
         self.queued += bytes.len() as u64;
     }
 
+    /// Writes a line of bootstrap's own.
     fn own(&mut self, level: Level, request_id: Option<&str>, error_type: Option<&str>, message: &str) {
+        self.put(level, request_id, error_type, message);
+        self.write();
+    }
+
+    fn put(&mut self, level: Level, request_id: Option<&str>, error_type: Option<&str>, message: &str) {
         if level < self.settings.level {
             return;
         }
@@ -354,7 +364,6 @@ impl Sink {
             text.push_str(&one_line(message));
             self.push(text.as_bytes());
         }
-        self.write();
     }
 
     fn line(&mut self, request_id: Option<&str>, line: &[u8]) {
@@ -444,22 +453,17 @@ impl Sink {
 
     /// Writes what stderr takes, and says how many lines are missing once it has taken the rest.
     fn write(&mut self) {
-        loop {
-            self.write_pending();
-            if self.dropped == 0 || self.waiting() > 0 || self.closed || !self.output.is_writable() {
-                return;
-            }
+        self.write_pending();
+        if self.dropped > 0 && self.waiting() == 0 && !self.closed && self.output.is_writable() {
             let dropped = std::mem::take(&mut self.dropped);
-            self.confess(dropped);
-            if self.waiting() == 0 {
-                return;
+            let message = format!("{dropped} log lines were dropped because stderr took nothing");
+            self.put(Level::Warn, None, None, &message);
+            self.write_pending();
+            if self.dropped > 0 {
+                // This line too: a full disk polls as writable. There will be another.
+                self.dropped = dropped;
             }
         }
-    }
-
-    fn confess(&mut self, dropped: usize) {
-        let message = format!("{dropped} log lines were dropped because stderr took nothing");
-        self.own(Level::Warn, None, None, &message);
     }
 
     fn write_pending(&mut self) {
