@@ -1,16 +1,17 @@
 //! Log lines on stderr: the handler's and bootstrap's own, text or JSON, whole lines at a time.
 //!
 //! Stderr is written to only when it would not block, since a log reader that has stopped must not stop the runtime. What it
-//! does not take waits here, in bounded memory: what finds no room makes the handler wait, as a pipe would, while stderr is slow,
-//! and is dropped and counted once stderr takes nothing at all.
+//! does not take waits here, in bounded memory. While stderr is slow, what finds no room makes the handler wait, as a pipe would;
+//! once stderr has taken nothing at all for a while it is dropped and counted.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, Mode, OFlags};
 use serde::Serialize;
 
 use crate::document::ErrorDocument;
@@ -18,14 +19,20 @@ use crate::document::ErrorDocument;
 /// How many bytes may wait before the handler's channels are left unread.
 const ENOUGH: usize = 1024 * 1024;
 
-/// A pipe that polls as writable takes this much without blocking (`PIPE_BUF`; a socket or terminal takes as much).
+/// How many bytes may wait at all: room for a line of the longest kind, whoever speaks.
+const MOST: usize = 10 * 1024 * 1024;
+
+/// A pipe or socket that polls as writable takes this much without blocking (`PIPE_BUF`).
 const ATOMIC: usize = 4096;
 
 /// How long to leave a stderr that takes nothing before it is asked again.
 const RETRY: Duration = Duration::from_millis(1);
 
-/// How long a stderr that takes nothing at all may keep the handler's channels unread once there is no more room.
-const PATIENCE: Duration = Duration::from_millis(250);
+/// How long to wait before saying again how many lines are missing.
+const CONFESS_AGAIN: Duration = Duration::from_millis(100);
+
+/// How long a stderr that takes nothing at all may keep the handler's channels unread between invocations.
+pub const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How important a line is; Lambda's own levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -120,23 +127,76 @@ pub struct Logs(Rc<RefCell<Sink>>);
 #[derive(Debug)]
 struct Sink {
     settings: Settings,
+    output: Output,
     /// Formatted lines that stderr has not taken yet.
     pending: Vec<u8>,
     /// How much of `pending` it has taken.
     taken: usize,
+    /// The last byte that it has taken was not the end of a line.
+    mid_line: bool,
+    /// How many bytes have ever been put into `pending`.
+    queued: u64,
     /// The long line that has been begun and not ended.
     open: Option<Origin>,
     /// The first bytes of a character that its next piece goes on with.
     begun: Vec<u8>,
-    /// Stderr has taken nothing for too long: what does not fit is dropped until it takes something again.
-    dropping: bool,
+    /// Since when stderr has taken nothing, while something waits.
+    stalled: Option<Instant>,
+    /// How long that may keep the handler's channels unread.
+    patience: Duration,
+    /// A report has waited for stderr in vain; the next ones don't, until it takes something again.
+    given_up: bool,
+    /// How many lines are missing and have not been confessed.
     dropped: usize,
     /// Nobody reads stderr any more.
     closed: bool,
+}
+
+/// How stderr is written to.
+#[derive(Debug)]
+enum Output {
+    /// A regular file, which never blocks for long.
+    File,
+    /// A descriptor of our own that never blocks. A terminal polls as writable and then blocks; opened a second time, it does not,
+    /// and the user's own stays as it was.
+    Own(OwnedFd),
+    /// A pipe or socket: what polls as writable takes [`ATOMIC`] bytes.
+    Polled,
+}
+
+impl Output {
+    fn of_stderr() -> Self {
+        match rustix::fs::fstat(stderr()).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+            Ok(FileType::RegularFile) => Self::File,
+            Ok(FileType::CharacterDevice) => {
+                let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+                rustix::fs::open("/dev/fd/2", flags, Mode::empty()).map_or(Self::Polled, Self::Own)
+            }
+            _ => Self::Polled,
+        }
+    }
+
+    /// Whether a write would take something now. A stderr without a reader counts: the write then says so.
+    fn is_writable(&self) -> bool {
+        let descriptor = self.descriptor();
+        let mut asked = [PollFd::from_borrowed_fd(descriptor, PollFlags::OUT)];
+        match poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+            Ok(_) => asked[0].revents().intersects(PollFlags::OUT | PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL),
+            Err(_) => false,
+        }
+    }
+
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Own(own) => own.as_fd(),
+            Self::File | Self::Polled => stderr(),
+        }
+    }
+
     /// The longest write that can't block.
-    at_once: usize,
-    /// Since when stderr has taken nothing.
-    stalled: Option<Instant>,
+    fn at_once(&self) -> usize {
+        if matches!(self, Self::Polled) { ATOMIC } else { usize::MAX }
+    }
 }
 
 /// The current time as a log line has it: RFC 3339 in UTC, with milliseconds.
@@ -152,20 +212,7 @@ impl Logs {
     /// A log on this process's stderr.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let is_file = rustix::fs::fstat(stderr())
-            .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile);
-        Self(Rc::new(RefCell::new(Sink {
-            settings,
-            pending: Vec::new(),
-            taken: 0,
-            open: None,
-            begun: Vec::new(),
-            dropping: false,
-            dropped: 0,
-            closed: false,
-            at_once: if is_file { usize::MAX } else { ATOMIC },
-            stalled: None,
-        })))
+        Self(Rc::new(RefCell::new(Sink::new(settings, Output::of_stderr()))))
     }
 
     /// A line of bootstrap's own.
@@ -197,13 +244,19 @@ impl Logs {
     #[must_use]
     pub fn has_room(&self) -> bool {
         let sink = self.0.borrow();
-        sink.dropping || sink.waiting() < ENOUGH
+        sink.waiting() < ENOUGH || sink.is_stuck()
     }
 
-    /// Whether there is something that stderr has not taken.
+    /// Whether there is something to go on with.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        self.0.borrow().waiting() > 0
+        let sink = self.0.borrow();
+        sink.waiting() > 0 || sink.dropped > 0
+    }
+
+    /// How long a stderr that takes nothing at all may keep the handler's channels unread, from now on.
+    pub fn set_patience(&self, patience: Duration) {
+        self.0.borrow_mut().patience = patience;
     }
 
     /// Writes what stderr takes at once.
@@ -211,25 +264,22 @@ impl Logs {
         self.0.borrow_mut().write();
     }
 
-    /// Goes on with what is waiting. A stderr that is slow keeps the handler's channels unread meanwhile; one that takes nothing at
-    /// all does so for a quarter of a second, and then what finds no room is dropped. Cancel safe.
+    /// Waits a moment and goes on with what is waiting. Cancel safe.
     pub async fn progress(&self) {
-        tokio::time::sleep(RETRY).await;
-        let mut sink = self.0.borrow_mut();
-        sink.write();
-        if sink.waiting() >= ENOUGH && sink.stalled.is_some_and(|since| since.elapsed() >= PATIENCE) {
-            sink.dropping = true;
-        }
+        let is_waiting = self.0.borrow().waiting() > 0;
+        tokio::time::sleep(if is_waiting { RETRY } else { CONFESS_AGAIN }).await;
+        self.write();
     }
 
-    /// Waits until everything is written, at most until `latest`; then lines are dropped. While lines are being dropped nothing
-    /// is waited for: a stderr that takes nothing delays one report, not every one.
+    /// Waits until everything that was logged by now is written, at most until `latest`; then it is dropped. A stderr that takes
+    /// nothing delays one report, not every one: until it takes something again nothing is waited for.
     pub async fn flush(&self, latest: Instant) {
+        let mark = self.0.borrow().queued;
         loop {
             {
                 let mut sink = self.0.borrow_mut();
                 sink.write();
-                if sink.waiting() == 0 || sink.dropping {
+                if sink.gone() >= mark || sink.given_up {
                     return;
                 }
                 if Instant::now() >= latest {
@@ -241,22 +291,56 @@ impl Logs {
     }
 }
 
-/// Whether stderr takes [`ATOMIC`] bytes without blocking. A stderr without a reader counts: the write then says so.
-fn is_writable() -> bool {
-    let descriptor = stderr();
-    let mut asked = [PollFd::from_borrowed_fd(descriptor.as_fd(), PollFlags::OUT)];
-    match poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
-        Ok(_) => asked[0].revents().intersects(PollFlags::OUT | PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL),
-        Err(_) => false,
-    }
-}
-
 impl Sink {
+    fn new(settings: Settings, output: Output) -> Self {
+        Self {
+            settings,
+            output,
+            pending: Vec::new(),
+            taken: 0,
+            mid_line: false,
+            queued: 0,
+            open: None,
+            begun: Vec::new(),
+            stalled: None,
+            patience: PATIENCE,
+            given_up: false,
+            dropped: 0,
+            closed: false,
+        }
+    }
+
     fn waiting(&self) -> usize {
         self.pending.len() - self.taken
     }
 
+    /// How many bytes have been put in and are here no more.
+    fn gone(&self) -> u64 {
+        self.queued - self.waiting() as u64
+    }
+
+    /// Stderr has taken nothing for so long that the handler is kept waiting no longer.
+    fn is_stuck(&self) -> bool {
+        self.stalled.is_some_and(|since| since.elapsed() >= self.patience)
+    }
+
+    /// Whether so many bytes more find room; a line that does not is dropped.
+    fn takes(&self, length: usize) -> bool {
+        !self.closed && self.waiting() + length <= if self.is_stuck() { ENOUGH } else { MOST }
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        self.pending.extend_from_slice(bytes);
+        self.queued += bytes.len() as u64;
+    }
+
+    /// Writes a line of bootstrap's own.
     fn own(&mut self, level: Level, request_id: Option<&str>, error_type: Option<&str>, message: &str) {
+        self.put(level, request_id, error_type, message);
+        self.write();
+    }
+
+    fn put(&mut self, level: Level, request_id: Option<&str>, error_type: Option<&str>, message: &str) {
         if level < self.settings.level {
             return;
         }
@@ -280,7 +364,6 @@ impl Sink {
             text.push_str(&one_line(message));
             self.push(text.as_bytes());
         }
-        self.write();
     }
 
     fn line(&mut self, request_id: Option<&str>, line: &[u8]) {
@@ -306,18 +389,15 @@ impl Sink {
         }
     }
 
-    /// Takes a whole line, unless lines are being dropped.
+    /// Takes a whole line, if there is room for it.
     fn push(&mut self, line: &[u8]) {
         self.close_long_line();
-        if self.closed {
+        if !self.takes(line.len() + 1) {
+            self.dropped += usize::from(!self.closed);
             return;
         }
-        if self.dropping && self.waiting() + line.len() > ENOUGH {
-            self.dropped += 1;
-            return;
-        }
-        self.pending.extend_from_slice(line);
-        self.pending.push(b'\n');
+        self.append(line);
+        self.append(b"\n");
         if self.waiting() >= ENOUGH / 4 {
             self.write();
         }
@@ -339,12 +419,12 @@ impl Sink {
                 };
                 let opening = serde_json::to_vec(&opening).unwrap_or_default();
                 // The record without the quote and the brace that end it.
-                self.pending.extend_from_slice(&opening[..opening.len().saturating_sub(2)]);
+                self.append(&opening[..opening.len().saturating_sub(2)]);
             }
             self.open = Some(origin);
         }
-        if self.dropping && self.waiting() > ENOUGH {
-            self.dropped += usize::from(last);
+        if !self.takes(piece.len()) {
+            self.dropped += usize::from(last && !self.closed);
         } else if self.settings.json {
             let mut text = std::mem::take(&mut self.begun);
             text.extend_from_slice(piece);
@@ -352,9 +432,9 @@ impl Sink {
                 self.begun = text.split_off(text.len() - begun_character(&text));
             }
             let escaped = serde_json::to_vec(&String::from_utf8_lossy(&text)).unwrap_or_default();
-            self.pending.extend_from_slice(escaped.get(1..escaped.len() - 1).unwrap_or_default());
+            self.append(escaped.get(1..escaped.len() - 1).unwrap_or_default());
         } else {
-            self.pending.extend_from_slice(piece);
+            self.append(piece);
         }
         if last {
             self.close_long_line();
@@ -364,35 +444,65 @@ impl Sink {
 
     fn close_long_line(&mut self) {
         if self.open.take().is_some() {
-            self.pending.extend_from_slice(if self.settings.json { b"\"}\n" } else { b"\n" });
+            if !std::mem::take(&mut self.begun).is_empty() {
+                self.append("\u{fffd}".as_bytes());
+            }
+            self.append(if self.settings.json { b"\"}\n" } else { b"\n" });
         }
     }
 
+    /// Writes what stderr takes, and says how many lines are missing once it has taken the rest.
     fn write(&mut self) {
+        self.write_pending();
+        if self.dropped > 0 && self.waiting() == 0 && !self.closed && self.output.is_writable() {
+            let dropped = std::mem::take(&mut self.dropped);
+            let message = format!("{dropped} log lines were dropped because stderr took nothing");
+            self.put(Level::Warn, None, None, &message);
+            self.write_pending();
+            if self.dropped > 0 {
+                // This line too: a full disk polls as writable. There will be another.
+                self.dropped = dropped;
+            }
+        }
+    }
+
+    fn write_pending(&mut self) {
         let before = self.taken;
-        while self.waiting() > 0 && !self.closed && is_writable() {
-            let end = self.pending.len().min(self.taken.saturating_add(self.at_once));
-            match rustix::io::write(stderr(), &self.pending[self.taken..end]) {
-                Ok(length) => self.taken += length,
+        while self.waiting() > 0 && !self.closed && self.output.is_writable() {
+            let end = self.pending.len().min(self.taken.saturating_add(self.output.at_once()));
+            match rustix::io::write(self.output.descriptor(), &self.pending[self.taken..end]) {
+                Ok(length) => {
+                    self.taken += length;
+                    self.mid_line = self.taken > 0 && self.pending[self.taken - 1] != b'\n';
+                }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => break,
-                Err(_) => self.closed = true,
+                Err(rustix::io::Errno::PIPE | rustix::io::Errno::BADF) => self.closed = true,
+                // A full disk, say: it may have room again later.
+                Err(_) => {
+                    self.give_up();
+                    break;
+                }
             }
+        }
+        if self.taken > before {
+            self.given_up = false;
         }
         if self.waiting() == 0 || self.taken > before {
             self.stalled = None;
         } else {
             self.stalled.get_or_insert_with(Instant::now);
         }
-        if self.closed || self.waiting() == 0 {
+        if self.closed {
+            self.taken = self.pending.len();
+        }
+        if self.waiting() == 0 {
             self.taken = 0;
             if self.pending.capacity() > ENOUGH {
                 self.pending = Vec::new();
             } else {
                 self.pending.clear();
             }
-            self.dropping = false;
-            self.confess();
         } else if self.taken > ENOUGH {
             self.pending.drain(..self.taken);
             self.taken = 0;
@@ -401,23 +511,18 @@ impl Sink {
 
     /// Drops the whole lines that wait. A line that stderr has taken a part of stays, so that it will be whole.
     fn give_up(&mut self) {
-        self.dropping = true;
+        self.given_up = true;
         let rest = &self.pending[self.taken..];
-        let begun = self.taken > 0 && self.pending[self.taken - 1] != b'\n';
-        let kept = if begun { memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1) } else { 0 };
-        self.dropped += memchr::memchr_iter(b'\n', &rest[kept..]).count();
+        let kept = if self.mid_line { memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1) } else { 0 };
+        let lost = &rest[kept..];
+        self.dropped += memchr::memchr_iter(b'\n', lost).count();
+        if self.open.is_some() && !lost.is_empty() {
+            // The long line that was being taken: what is still to come of it is a line of its own.
+            self.open = None;
+            self.begun.clear();
+            self.dropped += usize::from(!lost.ends_with(b"\n"));
+        }
         self.pending.truncate(self.taken + kept);
-        if self.open.take().is_some() && !self.pending.ends_with(b"\n") && self.waiting() > 0 {
-            self.pending.push(b'\n');
-        }
-    }
-
-    /// Says how many lines are missing, once stderr takes lines again.
-    fn confess(&mut self) {
-        let dropped = std::mem::take(&mut self.dropped);
-        if dropped > 0 && !self.closed {
-            self.own(Level::Warn, None, None, &format!("{dropped} log lines were dropped because stderr took nothing"));
-        }
     }
 }
 
@@ -453,32 +558,32 @@ fn one_line(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn sink(json: bool) -> Sink {
-        Sink {
-            settings: Settings { json, level: Level::Info },
-            pending: Vec::new(),
-            taken: 0,
-            open: None,
-            begun: Vec::new(),
-            dropping: false,
-            dropped: 0,
-            closed: false,
-            at_once: ATOMIC,
-            stalled: None,
-        }
+    /// A sink on a pipe of one page, and the pipe's other end.
+    fn sink(json: bool) -> (Sink, OwnedFd) {
+        let flags = rustix::pipe::PipeFlags::NONBLOCK;
+        let (reader, writer) = rustix::pipe::pipe_with(flags).unwrap();
+        (Sink::new(Settings { json, level: Level::Info }, Output::Own(writer)), reader)
     }
 
-    fn text(sink: &Sink) -> &str {
-        std::str::from_utf8(&sink.pending).unwrap()
+    /// What has been written since the last call.
+    fn read(reader: &OwnedFd) -> String {
+        let mut text = Vec::new();
+        let mut buffer = vec![0; 65536];
+        while let Ok(length @ 1..) = rustix::io::read(reader, &mut buffer) {
+            text.extend_from_slice(&buffer[..length]);
+        }
+        String::from_utf8(text).unwrap()
     }
 
     #[test]
     fn in_json_a_line_that_is_an_object_passes_and_any_other_becomes_one() {
-        let mut sink = sink(true);
+        let (mut sink, reader) = sink(true);
         sink.line(Some("id"), br#"{"level":"DEBUG"}"#);
         sink.line(Some("id"), b"pl\"ain \xff");
         sink.line(None, b"{not json}");
-        let lines: Vec<&str> = text(&sink).lines().collect();
+        sink.write();
+        let text = read(&reader);
+        let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], r#"{"level":"DEBUG"}"#);
         let record: serde_json::Value = serde_json::from_str(lines[1]).unwrap();
         assert_eq!(record["message"], "pl\"ain \u{fffd}");
@@ -490,22 +595,79 @@ mod tests {
 
     #[test]
     fn a_long_line_is_whole_until_another_comes_between() {
-        let mut plain = sink(false);
-        plain.at_once = 0;
-        plain.open = None;
-        plain.dropping = true;
-        plain.piece_for_test(b"aa");
-        plain.piece_for_test(b"bb");
-        plain.push(b"other");
-        assert_eq!(text(&plain), "aabb\nother\n");
+        let (mut plain, reader) = sink(false);
+        plain.piece(Origin::Stdout, None, b"aa", false);
+        plain.piece(Origin::Stdout, None, b"bb", false);
+        plain.line(None, b"other");
+        plain.piece(Origin::Stdout, None, b"cc", true);
+        assert_eq!(read(&reader), "aabb\nother\ncc\n");
+        let (mut json, reader) = sink(true);
+        let snowman = "☃".as_bytes();
+        json.piece(Origin::Stdout, None, &snowman[..2], false);
+        json.piece(Origin::Stdout, None, &snowman[2..], false);
+        json.piece(Origin::Stdout, None, &snowman[..1], false);
+        json.piece(Origin::Stderr, None, b"\"", true);
+        let messages: Vec<String> = read(&reader)
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["message"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(messages, ["☃\u{fffd}", "\""]);
     }
 
-    impl Sink {
-        /// A piece without a write to the test's own stderr.
-        fn piece_for_test(&mut self, piece: &[u8]) {
-            self.open = Some(Origin::Stdout);
-            self.pending.extend_from_slice(piece);
+    #[test]
+    fn a_stderr_that_takes_nothing_bounds_what_waits_and_is_told_how_much_is_missing() {
+        let (mut sink, reader) = sink(false);
+        sink.patience = Duration::ZERO;
+        let line = [b'x'; 999];
+        for _ in 0..20_000 {
+            sink.line(None, &line);
         }
+        assert!(sink.waiting() <= ENOUGH && sink.dropped > 10_000, "{} wait, {} dropped", sink.waiting(), sink.dropped);
+        let mut text = String::new();
+        while sink.waiting() > 0 || sink.dropped > 0 {
+            text.push_str(&read(&reader));
+            sink.write();
+        }
+        text.push_str(&read(&reader));
+        let (lines, warnings): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with('x'));
+        assert!(lines.iter().all(|line| line.len() == 999), "a line was torn");
+        assert_eq!(
+            warnings,
+            [format!("[WARN] bootstrap: {} log lines were dropped because stderr took nothing", 20_000 - lines.len())]
+        );
+    }
+
+    #[test]
+    fn giving_up_keeps_the_line_that_is_half_written() {
+        let (mut sink, reader) = sink(false);
+        // More than the pipe holds, so that stderr has taken a part of the second line.
+        sink.line(None, &[b'a'; 60_000]);
+        sink.line(None, &[b'b'; 60_000]);
+        sink.line(None, b"third");
+        sink.write();
+        sink.give_up();
+        assert!(sink.given_up && sink.dropped == 1);
+        let mut text = read(&reader);
+        sink.write();
+        assert!(!sink.given_up, "it has taken something");
+        text.push_str(&read(&reader));
+        assert_eq!(
+            text,
+            format!(
+                "{}\n{}\n[WARN] bootstrap: 1 log lines were dropped because stderr took nothing\n",
+                "a".repeat(60_000),
+                "b".repeat(60_000)
+            )
+        );
+    }
+
+    #[test]
+    fn nobody_at_stderr_costs_nothing() {
+        let (mut sink, reader) = sink(false);
+        drop(reader);
+        sink.line(None, b"lost");
+        sink.write();
+        assert!(sink.closed && sink.waiting() == 0 && sink.dropped == 0);
     }
 
     #[test]
@@ -515,21 +677,6 @@ mod tests {
         {
             assert_eq!(begun_character(text), begun, "{text:?}");
         }
-    }
-
-    #[test]
-    fn giving_up_keeps_the_line_that_is_half_written() {
-        let mut sink = sink(false);
-        sink.pending = b"first\nsecond\nthird\n".to_vec();
-        sink.taken = 8;
-        sink.give_up();
-        assert_eq!(&sink.pending[sink.taken..], b"cond\n");
-        assert_eq!(sink.dropped, 1);
-        sink.taken = 6;
-        sink.pending = b"first\nsecond\nthird\n".to_vec();
-        sink.give_up();
-        assert_eq!(sink.waiting(), 0);
-        assert_eq!(sink.dropped, 3);
     }
 
     #[test]

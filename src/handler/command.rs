@@ -111,11 +111,11 @@ impl Command {
 }
 
 fn places(name: &OsStr, config: &Config) -> Vec<PathBuf> {
-    // `join` leaves an absolute path as it is.
+    // `join` leaves an absolute path as it is. A relative folder on PATH is looked up where the handler will run.
     let mut places = vec![config.task_root.join(name)];
     if !name.as_bytes().contains(&b'/') {
         let on_path = std::env::split_paths(&config.path).filter(|folder| !folder.as_os_str().is_empty());
-        for place in on_path.map(|folder| folder.join(name)) {
+        for place in on_path.map(|folder| config.task_root.join(folder).join(name)) {
             if !places.contains(&place) {
                 places.push(place);
             }
@@ -146,6 +146,9 @@ fn examine(place: &Path, path: &OsStr) -> Examined {
     };
     if metadata.is_dir() {
         return Examined::Unusable(format!("{shown} is a directory; name the executable file in it"));
+    }
+    if !metadata.is_file() {
+        return Examined::Unusable(format!("{shown} is not a regular file; name an executable file"));
     }
     if metadata.permissions().mode() & 0o111 == 0 || rustix::fs::access(place, rustix::fs::Access::EXEC_OK).is_err() {
         return Examined::Unusable(format!("{shown} is not executable; run `chmod +x` on it before it is packaged"));
@@ -185,8 +188,8 @@ fn script_problem(head: &[u8], path: &OsStr) -> Option<String> {
         ));
     }
     if Path::new(interpreter).file_name() == Some(OsStr::new("env")) {
-        let is_program = |word: &&OsStr| !word.as_bytes().starts_with(b"-") && !word.as_bytes().contains(&b'=');
-        let program = words.find(is_program)?;
+        // With options or assignments env does more than look on PATH, and says by itself what it does not find.
+        let program = words.next().filter(|word| !word.as_bytes().starts_with(b"-") && !word.as_bytes().contains(&b'='))?;
         let found = program.as_bytes().contains(&b'/') || std::env::split_paths(path).any(|folder| folder.join(program).is_file());
         if !found {
             return Some(format!(
@@ -266,6 +269,8 @@ mod tests {
             ("#! /bin/sh -e\necho\r\n", None),
             ("#!/usr/bin/env sh", None),
             ("#!/usr/bin/env -S A=b sh -e\n", None),
+            ("#!/usr/bin/env -S -u FOO nosuchinterpreter\n", None),
+            ("#!/usr/bin/env PATH=/elsewhere nosuchinterpreter\n", None),
             ("no hash bang", None),
             ("#!/bin/sh\r\n", Some("carriage return")),
             ("#!/usr/bin/env sh\r\n", Some("carriage return")),

@@ -103,6 +103,11 @@ impl Handlers {
         self.phase(|phase| !matches!(phase, Phase::Starting | Phase::Ready)).await
     }
 
+    /// Waits until the shutdown phase begins.
+    pub async fn stopping(&self) {
+        self.phase(|phase| *phase == Phase::Stopping).await;
+    }
+
     /// The invoke phase begins: from now on the end of a handler is no init error.
     pub fn serve(&self) {
         self.request(Request::Serve);

@@ -112,8 +112,8 @@ pub struct Children(Rc<RefCell<Inner>>);
 #[derive(Debug)]
 struct Inner {
     leaders: HashMap<i32, oneshot::Sender<Exit>>,
-    /// During the shutdown phase the members of a group outlive its leader for the grace period.
-    spare_groups: bool,
+    /// During the shutdown phase the members of a group outlive its leader for the grace period; then these are the groups.
+    spared: Option<Vec<Pid>>,
 }
 
 /// A process that [`Children::spawn`] started: the leader of a process group of its own.
@@ -134,7 +134,7 @@ impl Children {
         #[cfg(target_os = "linux")]
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         keep_descriptors_private()?;
-        Ok(Self(Rc::new(RefCell::new(Inner { leaders: HashMap::new(), spare_groups: false }))))
+        Ok(Self(Rc::new(RefCell::new(Inner { leaders: HashMap::new(), spared: None }))))
     }
 
     /// Starts a process as the leader of its own group. It dies with the calling thread, which must therefore be the main one.
@@ -197,8 +197,9 @@ impl Children {
                     let Some(tell) = self.0.borrow_mut().leaders.remove(&number) else { continue };
                     // The group goes with its leader. The leader's number can't have been given to another process in the
                     // instant since it was collected, and while members are left the kernel doesn't reuse it at all.
-                    if !self.0.borrow().spare_groups {
-                        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+                    match &mut self.0.borrow_mut().spared {
+                        Some(groups) => groups.push(pid),
+                        None => drop(rustix::process::kill_process_group(pid, Signal::KILL)),
                     }
                     let exit = match (status.exit_status(), status.terminating_signal()) {
                         (Some(status), _) => Exit::Status(status),
@@ -215,7 +216,7 @@ impl Children {
 
     /// From now on a leader's end leaves the rest of its group alone: the shutdown phase has begun, and they have the grace period.
     pub fn spare_groups(&self) {
-        self.0.borrow_mut().spare_groups = true;
+        self.0.borrow_mut().spared.get_or_insert_default();
     }
 
     /// Waits until no process is left, at most until `latest`. Returns whether none is.
@@ -238,11 +239,11 @@ impl Children {
     pub async fn kill_all(&self, limit: Duration) {
         let latest = Instant::now() + limit;
         while self.reap() {
-            let leaders: Vec<i32> = self.0.borrow().leaders.keys().copied().collect();
-            for leader in leaders {
-                if let Some(leader) = Pid::from_raw(leader) {
-                    let _ = rustix::process::kill_process_group(leader, Signal::KILL);
-                }
+            // No process is started any more, so the number of a group that was spared can't have become another's.
+            let leaders: Vec<Pid> = self.0.borrow().leaders.keys().filter_map(|leader| Pid::from_raw(*leader)).collect();
+            let spared = self.0.borrow().spared.clone().unwrap_or_default();
+            for group in leaders.into_iter().chain(spared) {
+                let _ = rustix::process::kill_process_group(group, Signal::KILL);
             }
             // A process may fork while the list is read: the loop comes back until none is left.
             for pid in descendants() {

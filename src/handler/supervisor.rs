@@ -22,7 +22,7 @@ use crate::handler::command::Command;
 use crate::handler::process::{Children, Exit};
 use crate::handler::running::{LongLine, Running};
 use crate::handler::{Answer, Outcome, Phase};
-use crate::log::{Level, Logs, Origin};
+use crate::log::{self, Level, Logs, Origin};
 use crate::protocol::lines::Piece;
 use crate::protocol::message::{Encoder, Message};
 use crate::protocol::reply::{self, Line, Reply, Source, Standing};
@@ -37,6 +37,9 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// How long a report or a rest is waited for where the invocation has no deadline.
 const NO_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The longest that a stderr that takes nothing keeps a handler waiting.
+const LONGEST_STALL: Duration = Duration::from_secs(5);
 
 /// How long the last processes have to go after SIGKILL.
 const KILL_LIMIT: Duration = Duration::from_secs(2);
@@ -103,6 +106,7 @@ struct InFlight {
 #[derive(Debug)]
 struct Settling {
     done: oneshot::Sender<()>,
+    pipe: Pipe,
     due: Instant,
 }
 
@@ -315,6 +319,11 @@ impl Supervisor {
 
     /// The handler has failed: its invocation, if any, ends with the fault, its process is ended, and a fresh one starts.
     fn failed(&mut self, fault: &Fault) {
+        self.end(|tail| fault.document(tail));
+    }
+
+    /// Ends the handler's process, and its invocation with the document made of its last log lines.
+    fn end(&mut self, document: impl FnOnce(Vec<String>) -> ErrorDocument) {
         let has_answered = self.handler.as_ref().is_some_and(|handler| handler.has_answered);
         let in_flight = self.in_flight.take();
         if let Some(handler) = &mut self.handler {
@@ -327,7 +336,7 @@ impl Supervisor {
         self.drain(true);
         let tail = self.handler.as_ref().map(|handler| handler.tail.lines()).unwrap_or_default();
         self.bury();
-        let document = fault.document(tail);
+        let document = document(tail);
         if !self.serving {
             return self.fail_init(&document);
         }
@@ -342,7 +351,6 @@ impl Supervisor {
             Some(in_flight) => self.answer(in_flight, Outcome::Error(document), None),
             None => self.logs.error(None, &document),
         }
-        self.logging_for = None;
         // From the second failure in a row on, the next handler starts only when an event needs it.
         if !is_exhausted && self.failures <= 1 {
             self.restart();
@@ -418,6 +426,14 @@ impl Supervisor {
     fn invoke(&mut self, invocation: &Invocation, answer: oneshot::Sender<Answer>) {
         let budget = invocation.deadline_ms.and_then(|deadline| Budget::new(deadline, epoch_ms(), self.config.deadline_margin));
         let due = budget.map(|budget| Instant::now() + budget.for_handler());
+        // What is in the pipes by now is no answer to this event and no part of its log: a repeated reply, perhaps to the attempt
+        // before with the same request id, or the last words on the event before, which are not for this one's caller.
+        self.drain(false);
+        if let Some(handler) = self.handler.as_mut().filter(|handler| handler.has_answered) {
+            handler.tail.clear();
+        }
+        // A stderr that takes nothing leaves the handler the other half of its time.
+        self.logs.set_patience(budget.map_or(LONGEST_STALL, |budget| (budget.for_handler() / 2).min(LONGEST_STALL)));
         self.logging_for = Some(invocation.request_id.clone());
         let message = self.encoder.encode(invocation);
         let request_id = invocation.request_id.clone();
@@ -481,7 +497,8 @@ impl Supervisor {
         }
         let settled = settling.then(|| {
             let (done, settled) = oneshot::channel();
-            self.settling = Some(Settling { done, due: in_flight.due.unwrap_or_else(|| Instant::now() + NO_DEADLINE) });
+            self.settling =
+                Some(Settling { done, pipe: answered_on, due: in_flight.due.unwrap_or_else(|| Instant::now() + NO_DEADLINE) });
             settled
         });
         // What was printed before a reply on stdout has been read with it; before one on descriptor 3 it may not have been.
@@ -490,13 +507,11 @@ impl Supervisor {
             self.read_what_is_there(*pipe);
         }
         self.answer(in_flight, outcome, settled);
-        self.logging_for = None;
-        if let Some(handler) = &mut self.handler {
-            handler.tail.clear();
-        }
     }
 
-    fn answer(&self, in_flight: InFlight, outcome: Outcome, settled: Option<oneshot::Receiver<()>>) {
+    fn answer(&mut self, in_flight: InFlight, outcome: Outcome, settled: Option<oneshot::Receiver<()>>) {
+        self.logging_for = None;
+        self.logs.set_patience(log::PATIENCE);
         let latest = match (in_flight.due, in_flight.budget) {
             // Half of the margin is for the log, half for the report.
             (Some(due), Some(budget)) => due + budget.margin.min(budget.left) / 2,
@@ -610,7 +625,7 @@ impl Supervisor {
                 if fate == LongLine::Log {
                     self.log_piece(Origin::Stdout, &piece);
                 } else if matches!(piece, Piece::End(_))
-                    && let Some(settling) = self.settling.take()
+                    && let Some(settling) = self.settling.take_if(|settling| settling.pipe == pipe)
                 {
                     // The runtime may have stopped waiting; then nobody needs to know.
                     let _ = settling.done.send(());
@@ -716,9 +731,7 @@ impl Supervisor {
             return self.failed(&Fault::Unready(Box::new(document)));
         }
         // An init error of the handler's own, in its own words.
-        self.drain(false);
-        self.bury();
-        self.fail_init(&document);
+        self.end(|_| document);
     }
 
     // Time.
@@ -747,7 +760,7 @@ impl Supervisor {
 
     fn is_probing(&self) -> bool {
         self.config.readiness == Readiness::Auto
-            && self.stop_due.is_none()
+            && self.init_due.is_some()
             && self.handler.as_ref().is_some_and(|handler| !handler.is_ready && !handler.stdin.is_broken())
     }
 

@@ -1,10 +1,12 @@
 //! The Runtime API client: the only user of reqwest, and the only room that knows HTTP.
 
+use std::cell::RefCell;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Client, Response, StatusCode, Url};
 use thiserror::Error;
 
 use crate::document::shorten;
@@ -18,6 +20,12 @@ const PAUSES: [Duration; 4] =
 
 /// How long a connection to loopback may take.
 const CONNECT: Duration = Duration::from_secs(1);
+
+/// How long any other call than those that Lambda holds may take.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// How long an answer may take that is there already.
+const AFTER_THAW: Duration = Duration::from_millis(500);
 
 /// How much of a refusal's body is logged, in bytes.
 const QUOTED: usize = 1024;
@@ -61,7 +69,7 @@ pub enum Gone {
 /// A connection to the Runtime API.
 #[derive(Debug)]
 pub struct Api {
-    client: Client,
+    client: RefCell<Client>,
     base: Url,
     /// The path of the address, where it has one.
     prefix: String,
@@ -79,9 +87,12 @@ impl Api {
         if bare.contains("://") {
             return Err(Gone::Address(address.to_owned(), "the only scheme is http://".to_owned()));
         }
+        if bare.starts_with('/') {
+            return Err(Gone::Address(address.to_owned(), "it names no host".to_owned()));
+        }
         let base = Url::parse(&format!("http://{bare}")).map_err(|error| Gone::Address(address.to_owned(), error.to_string()))?;
         let prefix = base.path().trim_end_matches('/').to_owned();
-        let mut api = Self { client: client()?, next: base.clone(), base, prefix, logs };
+        let mut api = Self { client: RefCell::new(client()?), next: base.clone(), base, prefix, logs };
         api.next = api.url("/2018-06-01/runtime/invocation/next");
         Ok(api)
     }
@@ -90,9 +101,14 @@ impl Api {
     ///
     /// # Errors
     /// [`Gone::Client`].
-    pub fn reconnect(&mut self) -> Result<(), Gone> {
-        self.client = client()?;
+    pub fn reconnect(&self) -> Result<(), Gone> {
+        self.client.replace(client()?);
         Ok(())
+    }
+
+    /// The client, which is a cheap handle.
+    fn client(&self) -> Client {
+        self.client.borrow().clone()
     }
 
     /// Waits for the next invocation, without a time limit: the environment may be frozen meanwhile.
@@ -148,17 +164,29 @@ impl Api {
     /// # Errors
     /// Why there is none: managed instances refuse it.
     pub async fn register_extension(&self) -> Result<Extension, String> {
-        let registered = async {
-            let request = self.client.post(self.url("/2020-01-01/extension/register"));
+        let registered = within_limit(async {
+            let request = self.client().post(self.url("/2020-01-01/extension/register"));
             let request = request.header("lambda-extension-name", "bootstrap").header(CONTENT_TYPE, "application/json");
             let response = accepted(request.body(r#"{"events":[]}"#).send().await).await?;
             let identifier = response.headers().get(EXTENSION_ID).cloned();
             let identifier =
                 identifier.ok_or_else(|| Trouble::Odd("the answer to /extension/register has no identifier".to_owned()))?;
             chunks(response).await?;
-            Ok(Extension(self.client.get(self.url("/2020-01-01/extension/event/next")).header(EXTENSION_ID, identifier)))
+            Ok(Extension(identifier))
+        });
+        registered.await.map_err(|trouble| trouble.to_string())
+    }
+
+    /// Waits as a registered extension for an event, which never comes: it asked for none. Lambda wants it to wait, and ends the init
+    /// phase only then.
+    pub async fn wait_as(&self, Extension(identifier): &Extension) -> Infallible {
+        let request = self.client().get(self.url("/2020-01-01/extension/event/next")).header(EXTENSION_ID, identifier);
+        let why = match accepted(request.send().await).await {
+            Ok(_) => "an event came that was not asked for".to_owned(),
+            Err(trouble) => trouble.to_string(),
         };
-        registered.await.map_err(|trouble: Trouble| trouble.to_string())
+        self.logs.warn(None, &format!("the internal extension has ended, so SIGTERM may not come: {why}"));
+        std::future::pending().await
     }
 
     /// The URL of a call. The address was parsed once; what is added is ASCII without a special meaning in paths.
@@ -169,7 +197,7 @@ impl Api {
     }
 
     async fn get(&self, url: Url) -> Result<Response, Trouble> {
-        accepted(self.client.get(url).send().await).await
+        accepted(self.client().get(url).send().await).await
     }
 
     /// Tries until it succeeds, is refused, or has failed five times.
@@ -198,12 +226,14 @@ impl Api {
     /// view of the invocation by then, and would refuse whatever else is sent for it.
     async fn post(&self, what: &str, request_id: Option<&str>, mut headers: HeaderMap, body: Bytes, retry: fn(&Trouble) -> bool) {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let attempt = || async {
-            let url = self.url(&format!("/2018-06-01/runtime{what}"));
-            let response = accepted(self.client.post(url).headers(headers.clone()).body(body.clone()).send().await).await?;
-            // The connection serves the next call only if this answer has been read. The report is in either way.
-            let _ = chunks(response).await;
-            Ok(())
+        let attempt = || {
+            within_limit(async {
+                let url = self.url(&format!("/2018-06-01/runtime{what}"));
+                let response = accepted(self.client().post(url).headers(headers.clone()).body(body.clone()).send().await).await?;
+                // The connection serves the next call only if this answer has been read. The report is in either way.
+                let _ = chunks(response).await;
+                Ok(())
+            })
         };
         let Err(trouble) = attempt().await else { return };
         if !retry(&trouble) {
@@ -216,21 +246,9 @@ impl Api {
     }
 }
 
-/// A registered internal extension.
+/// A registered internal extension: its identifier.
 #[derive(Debug)]
-pub struct Extension(RequestBuilder);
-
-impl Extension {
-    /// Waits for an event, which never comes: the extension asked for none. Lambda wants it to wait.
-    pub async fn wait(self, logs: Logs) {
-        let why = match accepted(self.0.send().await).await {
-            Ok(_) => "an event came that was not asked for".to_owned(),
-            Err(trouble) => trouble.to_string(),
-        };
-        logs.warn(None, &format!("the internal extension has ended, so SIGTERM may not come: {why}"));
-        std::future::pending().await
-    }
-}
+pub struct Extension(HeaderValue);
 
 /// What can be wrong with one call.
 #[derive(Debug, Error)]
@@ -284,19 +302,34 @@ fn client() -> Result<Client, Gone> {
 
 /// The answer, if it is a success.
 async fn accepted(sent: Result<Response, reqwest::Error>) -> Result<Response, Trouble> {
-    let response = sent?;
+    let mut response = sent?;
     let status = response.status();
     if status.is_success() {
         return Ok(response);
     }
-    let mut body = String::new();
-    for chunk in chunks(response).await.unwrap_or_default() {
-        if body.len() < QUOTED {
-            body.push_str(&String::from_utf8_lossy(&chunk));
-        }
+    // A longer body is left unread, and its connection with it.
+    let mut body = Vec::new();
+    while body.len() < QUOTED
+        && let Ok(Some(chunk)) = response.chunk().await
+    {
+        body.extend_from_slice(&chunk);
     }
+    let mut body = String::from_utf8_lossy(&body).into_owned();
     shorten(&mut body, QUOTED);
     Err(Trouble::Status(status, body))
+}
+
+/// A call that is answered at once as a rule. One that is not counts as a transport fault.
+async fn within_limit<T>(call: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+    let mut call = std::pin::pin!(call);
+    // The environment may be frozen between a report and its answer. When it is thawed the limit has passed and the answer is there;
+    // the second wait lets it be read.
+    for limit in [ANSWER, AFTER_THAW] {
+        if let Ok(answer) = tokio::time::timeout(limit, &mut call).await {
+            return answer;
+        }
+    }
+    Err(Trouble::Transport(format!("no answer came within {} s", ANSWER.as_secs())))
 }
 
 /// The body, in the chunks in which it comes.

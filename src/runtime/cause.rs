@@ -7,6 +7,12 @@ use crate::document::ErrorDocument;
 /// The largest header value that is kept, in bytes (RIE crops at this).
 const LARGEST: usize = 64 * 1024;
 
+/// A frame takes at least 31 bytes: `{"path":"","line":0,"label":""}` and a comma.
+const MOST_FRAMES: usize = LARGEST / 32;
+
+/// The longest path that Linux takes, in bytes.
+const LONGEST_DIRECTORY: usize = 4096;
+
 #[derive(Serialize)]
 struct Cause<'a> {
     working_directory: &'a str,
@@ -33,7 +39,9 @@ struct Frame<'a> {
 /// The value of `Lambda-Runtime-Function-XRay-Error-Cause`: one line of printable ASCII, at most 64 KiB.
 #[must_use]
 pub fn header(document: &ErrorDocument, working_directory: &str) -> String {
-    let mut frames: Vec<Frame<'_>> = document.stack_trace.iter().map(|line| frame(line)).collect();
+    // No more frames than could ever fit: to read them all could take longer than the invocation has.
+    let mut frames: Vec<Frame<'_>> = document.stack_trace.iter().take(MOST_FRAMES).map(|line| frame(line)).collect();
+    let working_directory = &working_directory[..working_directory.floor_char_boundary(LONGEST_DIRECTORY)];
     let mut message = document.error_message.as_str();
     let mut kind = document.error_type.as_str();
     loop {
@@ -138,7 +146,7 @@ mod tests {
             ("T".to_owned(), "☃".repeat(200_000), vec!["f".repeat(100_000); 3]),
             ("T".repeat(200_000), "m".to_owned(), vec!["at a(b:1)".to_owned(); 100_000]),
         ] {
-            let text = header(&ErrorDocument::new(kind, message, frames), "/");
+            let text = header(&ErrorDocument::new(kind, message, frames), &"/".repeat(100_000));
             assert!(text.len() <= LARGEST);
             serde_json::from_str::<serde_json::Value>(&text).unwrap();
         }

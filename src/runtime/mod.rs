@@ -80,7 +80,7 @@ pub fn main() -> ExitCode {
 /// From here on errors can be posted.
 async fn run(wrapped: Result<(), Fault>, logs: &Logs) -> u8 {
     let address = std::env::var_os(RUNTIME_API).unwrap_or_default();
-    let mut api = match Api::new(&address.to_string_lossy(), logs.clone()) {
+    let api = match Api::new(&address.to_string_lossy(), logs.clone()) {
         Ok(api) => api,
         Err(gone) => {
             logs.tell(Level::Error, None, &gone.to_string());
@@ -100,7 +100,7 @@ async fn run(wrapped: Result<(), Fault>, logs: &Logs) -> u8 {
     });
     match prepared {
         Ok((config, children, handlers, supervisor)) => {
-            let ended = phases(&mut api, &config, &children, &handlers, supervisor, logs).await;
+            let ended = phases(&api, &config, &children, &handlers, supervisor, logs).await;
             ended.unwrap_or_else(|error| {
                 logs.tell(Level::Error, None, &format!("signals can't be listened to: {error}"));
                 1
@@ -120,7 +120,7 @@ fn setup_failed(what: &str, error: &std::io::Error) -> Fault {
 
 /// Runs everything side by side until the shutdown phase is over, and tells the exit status.
 async fn phases(
-    api: &mut Api,
+    api: &Api,
     config: &Config,
     children: &Children,
     handlers: &Handlers,
@@ -193,7 +193,7 @@ impl From<Phase> for End {
 }
 
 /// The init phase, and then the loop. What ends them is told to the Runtime API where it wants to know.
-async fn life(api: &mut Api, config: &Config, handlers: &Handlers, logs: &Logs) -> End {
+async fn life(api: &Api, config: &Config, handlers: &Handlers, logs: &Logs) -> End {
     let directory = config.task_root.to_string_lossy();
     let end = init_and_serve(api, config, &directory, handlers, logs).await;
     if let End::InitFailed(document) = &end {
@@ -202,7 +202,7 @@ async fn life(api: &mut Api, config: &Config, handlers: &Handlers, logs: &Logs) 
     end
 }
 
-async fn init_and_serve(api: &mut Api, config: &Config, directory: &str, handlers: &Handlers, logs: &Logs) -> End {
+async fn init_and_serve(api: &Api, config: &Config, directory: &str, handlers: &Handlers, logs: &Logs) -> End {
     let extension = async {
         if !config.graceful_shutdown {
             return None;
@@ -214,6 +214,12 @@ async fn init_and_serve(api: &mut Api, config: &Config, directory: &str, handler
     };
     // The handler starts while the extension registers; both happen before the first `/next`.
     let (_, extension) = tokio::join!(handlers.started(), extension);
+    let wait_as_extension = || async {
+        match &extension {
+            Some(extension) => api.wait_as(extension).await,
+            None => std::future::pending().await,
+        }
+    };
     if config.snap_start {
         tokio::select! {
             biased;
@@ -223,17 +229,12 @@ async fn init_and_serve(api: &mut Api, config: &Config, directory: &str, handler
                     return End::Gone(gone);
                 }
             }
+            never = wait_as_extension() => match never {},
         }
     }
-    let extension = async {
-        match extension {
-            Some(extension) => extension.wait(logs.clone()).await,
-            None => std::future::pending().await,
-        }
-    };
     tokio::select! {
         end = serve(api, directory, handlers, logs) => end,
-        () = extension => End::Stopped,
+        never = wait_as_extension() => match never {},
     }
 }
 
@@ -260,7 +261,11 @@ async fn serve(api: &Api, directory: &str, handlers: &Handlers, logs: &Logs) -> 
             }
             Outcome::Abandoned => return End::Stopped,
         };
-        logs.flush(answer.log_until).await;
+        tokio::select! {
+            () = logs.flush(answer.log_until) => {}
+            // What was answered is reported while there is time.
+            () = handlers.stopping() => {}
+        }
         api.report(report).await;
         if let Some(settled) = answer.settled {
             // An error means that the handler is gone, and with it the rest of its line.

@@ -1,0 +1,100 @@
+# The README tells what this is. `make` alone lists what can be made.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+TOOLS := $(TARGET)/tools
+RESULTS := $(TARGET)/test-results
+JAVA := examples/java-jlink
+
+# Where the peer tests look for programs. With `make INSTALL=1`, tests/tools.sh may use sudo.
+export PEER_TOOLS := $(TOOLS)/bin
+export INSTALL
+
+SCRIPTS := .ci/run tests/tools.sh tests/fixtures/programs/jq $(wildcard examples/shell/*.sh tests/fixtures/handlers/*.sh)
+say = @echo "==> $(1)"
+
+.PHONY: help
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build the binary as it is shipped: target/release/bootstrap
+	$(call say,building the binary)
+	@cargo build --release --locked
+
+.PHONY: examples
+examples: system ## build the Java example's image
+	$(call say,building the Java example's image)
+	@$(MAKE) -C $(JAVA) >$(TARGET)/java-image.log 2>&1 || { cat $(TARGET)/java-image.log; exit 1; }
+
+.PHONY: test
+test: ## run every test; installs what they need where it is missing (system packages as root or with INSTALL=1)
+	@rm -rf $(RESULTS)
+	@status=0; $(MAKE) --keep-going tools test-rust test-java test-peers || status=$$?; \
+	cat $(RESULTS)/* 2>/dev/null | awk '/^test result:/ { passed += $$4; failed += $$6 } /^ok  / { passed++ } /^FAILED  / { failed++ } \
+		END { printf "%d passed, %d failed\n", passed, failed }' || true; \
+	exit $$status
+
+.PHONY: test-rust
+test-rust: system $(RESULTS) ## the unit tests, and the black-box tests against a scripted Runtime API
+	$(call say,testing the binary and its parts)
+	@status=0; \
+	cargo test --locked --no-fail-fast --lib --bins --test it | tee $(RESULTS)/rust || status=$$?; \
+	cargo test --locked --doc | tee $(RESULTS)/doc || status=$$?; \
+	exit $$status
+
+.PHONY: test-java
+test-java: examples $(RESULTS) ## the Java example's own checks
+	$(call say,testing the Java example)
+	@$(MAKE) -C $(JAVA) check | tee $(RESULTS)/java
+
+.PHONY: test-peers
+test-peers: tools build examples $(RESULTS) ## the shipped binary under AWS's emulator and cargo-lambda, called by AWS's clients
+	$(call say,testing the shipped binary with real peers)
+	@BOOTSTRAP_TEST_BINARY=$(TARGET)/release/bootstrap cargo test --locked --test peers | tee $(RESULTS)/peers
+
+.PHONY: fmt
+fmt: ## format the sources
+	@cargo fmt
+
+.PHONY: lint
+lint: system ## check formatting, clippy's and shellcheck's advice
+	$(call say,checking the formatting)
+	@cargo fmt --check
+	$(call say,checking with clippy)
+	@cargo clippy --locked --all-targets -- -D warnings
+	$(call say,checking the shell scripts)
+	@shellcheck $(SCRIPTS)
+
+.PHONY: system
+system: ## look for the system's packages; install missing ones as root or with INSTALL=1
+	$(call say,looking for the system packages that are needed)
+	@mkdir -p $(TARGET)
+	@tests/tools.sh
+
+.PHONY: tools
+tools: system $(TOOLS)/installed ## install the peers (pinned Python packages) under target/tools
+
+# RIE has no command of its own: it is a file inside aws-sam-cli.
+$(TOOLS)/installed: tests/requirements.txt
+	$(call say,installing the peers of tests/requirements.txt in $(TOOLS))
+	@python3 -m venv --clear $(TOOLS)
+	@$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: -r $<
+	@rie=$$(echo $(TOOLS)/lib/python3*/site-packages/samcli/local/rapid/aws-lambda-rie-$$(uname -m | sed s/aarch64/arm64/)); \
+	test -x "$$rie" && ln -s "$$rie" $(TOOLS)/bin/aws-lambda-rie
+	@touch $@
+
+$(RESULTS):
+	@mkdir -p $@
+
+.PHONY: clean
+clean: ## remove all that was built or installed here
+	@$(MAKE) -C $(JAVA) clean
+	@rm -rf $(TOOLS) $(RESULTS)
+	@cargo clean

@@ -1,0 +1,28 @@
+//! Tests against programs that are not ours: the real binary and the examples under AWS's own emulator and under
+//! cargo-lambda, called by AWS's own clients.
+//!
+//! `make test` installs these programs and builds the examples; a test that misses one of them fails and says so. Their
+//! place is `target/tools/bin`, or what `PEER_TOOLS` names. `TEST_PATIENCE_MS` and `BOOTSTRAP_TEST_BINARY` mean what they
+//! mean in `tests/it.rs`.
+
+// A test that can't go on panics; that is what unwrap says.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+/// The harness of the black-box tests; what is of use here, too.
+#[path = "it/support/mod.rs"]
+#[allow(dead_code, unused_imports)]
+mod it_support;
+
+mod peers {
+    /// The emulator, cargo-lambda, the examples, and what is told of them to each. No tests.
+    pub(crate) mod support;
+
+    /// cargo-lambda, whose API is at a path and whose deadline is in 1970.
+    mod cargo_lambda;
+    /// The AWS CLI and boto3 call the emulator, as users do.
+    mod clients;
+    /// AWS's Runtime Interface Emulator.
+    mod emulator;
+    /// What is left of the Java example where bootstrap is killed.
+    mod endings;
+}

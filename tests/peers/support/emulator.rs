@@ -1,0 +1,79 @@
+//! AWS's Runtime Interface Emulator: it starts bootstrap when the first event comes.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use super::peer::{Peer, invocations};
+use super::run::{Run, Setup, free};
+use super::tool::{binary, tool};
+
+pub(crate) struct Emulator {
+    run: Run,
+    address: SocketAddr,
+    /// It has been killed by the test.
+    killed: bool,
+}
+
+impl Emulator {
+    /// The name of its process and log, which is bootstrap's and the handler's too.
+    pub(crate) const NAME: &'static str = "emulator";
+
+    /// A function whose time-out is generous.
+    pub(crate) fn of(handler: impl AsRef<Path>) -> Emulator {
+        Emulator::start(Setup::new(), handler)
+    }
+
+    pub(crate) fn start(setup: Setup, handler: impl AsRef<Path>) -> Emulator {
+        let setup = setup.default_env("AWS_LAMBDA_FUNCTION_TIMEOUT", "300");
+        let ip = setup.address();
+        let (address, runtime_api) = (free(ip), free(ip));
+        let mut run = setup.run();
+        let mut command = Command::new(tool("aws-lambda-rie"));
+        command.arg("--runtime-api-address").arg(runtime_api.to_string());
+        command.arg("--runtime-interface-emulator-address").arg(address.to_string());
+        run.start(Self::NAME, command.arg(binary()).arg(handler.as_ref()));
+        let mut emulator = Emulator { run, address, killed: false };
+        emulator.run.wait_for_port(Self::NAME, address);
+        emulator
+    }
+
+    /// Where AWS's clients are to send their requests.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Ends it with SIGKILL, so that it can't end bootstrap.
+    pub(crate) fn kill(&mut self) {
+        self.run.signal(Self::NAME, rustix::process::Signal::KILL);
+        self.run.exit(Self::NAME);
+        self.killed = true;
+    }
+}
+
+impl Peer for Emulator {
+    fn run(&mut self) -> &mut Run {
+        &mut self.run
+    }
+
+    fn url(&self) -> String {
+        invocations(self.address, "function")
+    }
+
+    fn error_status(&self) -> u16 {
+        200
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        // On SIGTERM it ends bootstrap with SIGKILL.
+        let killed = self.killed;
+        self.run.finish(|run| {
+            if !killed && run.terminate(Self::NAME).is_none() {
+                return vec!["SIGTERM did not end the emulator".to_owned()];
+            }
+            Vec::new()
+        });
+    }
+}

@@ -1,0 +1,20 @@
+//! Peers that are started, asked and ended, and the examples that they drive.
+//!
+//! A peer that is dropped is ended and checked: no process of its run may be left. When a test panics, it prints
+//! everything that it, bootstrap and the handler wrote.
+
+mod cargo_lambda;
+mod emulator;
+mod example;
+mod peer;
+mod run;
+mod scenario;
+mod tool;
+
+pub(crate) use cargo_lambda::CargoLambda;
+pub(crate) use emulator::Emulator;
+pub(crate) use example::{Example, MOST};
+pub(crate) use peer::{Answer, Peer};
+pub(crate) use run::Setup;
+pub(crate) use scenario::{answers, crashes, goes_on_after, moves_megabytes, times_out};
+pub(crate) use tool::tool;

@@ -1,0 +1,28 @@
+//! Where the programs are.
+
+use std::path::{Path, PathBuf};
+
+/// The binary that is tested.
+pub(crate) fn binary() -> PathBuf {
+    std::env::var_os("BOOTSTRAP_TEST_BINARY").unwrap_or(env!("CARGO_BIN_EXE_bootstrap").into()).into()
+}
+
+/// A program that `make test` installs.
+pub(crate) fn tool(name: &str) -> PathBuf {
+    let tools = std::env::var_os("PEER_TOOLS").map_or_else(|| of_the_project("target/tools/bin"), PathBuf::from);
+    there(tools.join(name))
+}
+
+/// A file in `examples/`.
+pub(super) fn example(name: &str) -> PathBuf {
+    there(of_the_project("examples").join(name))
+}
+
+fn of_the_project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn there(path: PathBuf) -> PathBuf {
+    assert!(path.exists(), "{} is not there: run `make test`, which installs or builds what is missing", path.display());
+    path
+}

@@ -1,0 +1,71 @@
+#!/bin/sh
+# Looks whether this machine has what building and testing need. As root, or with INSTALL=1 through sudo, it installs
+# what is missing with apt-get; else it prints the command, and fails.
+set -u
+
+packages=
+# need PACKAGES WHAT COMMAND…: the Debian packages that are missing where the command fails
+need() {
+    missing=$1 what=$2
+    shift 2
+    if "$@" >/dev/null 2>&1; then return; fi
+    echo "    missing: $what"
+    packages="$packages $missing"
+}
+
+links() {
+    echo 'int main(void) { return 0; }' | cc -x c -o /dev/null -
+}
+
+[ -z "${JAVA_HOME-}" ] || PATH=$JAVA_HOME/bin:$PATH
+has_jdk() {
+    command -v jar && jlink --version || return
+    version=$(javac -version 2>&1)
+    version=${version#javac }
+    [ "${version%%[!0-9]*}" -ge 17 ]
+}
+
+look() {
+    packages=
+    need 'gcc libc6-dev' 'a C compiler, with which Rust links' links
+    need 'python3 python3-venv' 'Python 3 with venv' python3 -c 'import ensurepip, venv'
+    need default-jdk-headless 'a JDK, 17 or later, with jlink (JAVA_HOME, else PATH)' has_jdk
+    need jq jq jq --version
+    need shellcheck shellcheck shellcheck --version
+}
+
+for tool in 'cargo --version' 'cargo fmt --version' 'cargo clippy --version'; do
+    if ! $tool >/dev/null; then
+        echo "    missing: $tool; Rust, with rustfmt and clippy, comes from https://rustup.rs"
+        exit 1
+    fi
+done
+
+look
+[ -n "$packages" ] || exit 0
+install="apt-get install -y --no-install-recommends$packages"
+if ! command -v apt-get >/dev/null; then
+    echo "    this is no Debian: install what is missing (there it would be:$packages)"
+    exit 1
+elif [ "$(id -u)" = 0 ]; then
+    as_root='env'
+elif [ "${INSTALL-}" = 1 ]; then
+    command -v sudo >/dev/null || { echo "    INSTALL=1 needs sudo, which is missing"; exit 1; }
+    as_root='sudo env'
+else
+    echo "    install it with"
+    echo "        sudo apt-get update && sudo $install"
+    echo "    or have this done with"
+    echo "        make INSTALL=1 test"
+    exit 1
+fi
+
+echo "    installing:$packages"
+$as_root DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2 || echo "    apt-get update failed; trying with the lists that are here"
+# shellcheck disable=SC2086 # words
+$as_root DEBIAN_FRONTEND=noninteractive $install -qq >&2 || exit
+look
+[ -z "$packages" ] || {
+    echo "    still missing after the installation; see above"
+    exit 1
+}
