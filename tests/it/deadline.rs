@@ -31,6 +31,7 @@ fn a_handler_that_is_too_late_is_killed_and_replaced_at_once() {
 fn the_answer_comes_before_lambdas_own() {
     // Two seconds to spare; the slowest machine needs less.
     let run = Setup::told().env("BOOTSTRAP_DEADLINE_MARGIN_MS", "2000").start();
+    run.idle();
     let deadline = epoch_ms(std::time::Duration::from_millis(2600));
     run.push(Event::new(json!([{ "hang": true }]).to_string()).deadline(deadline.to_string()));
     let report = run.report(0);
@@ -110,7 +111,7 @@ fn a_stopped_handler_is_killed_too() {
 #[test]
 fn what_was_logged_last_is_out_before_the_timeout_is_posted() {
     let run = Run::told();
-    run.push(told(json!([{ "errMany": ["line\n", 20_000] }, { "out": "unfinished" }, { "hang": true }]), 1500));
+    run.push(told(json!([{ "errMany": ["line\n", 20_000] }, { "out": "unfinished" }, { "hang": true }]), 3000));
     let report = run.report(0);
     report.is_error("Function.Timeout", &[]);
     let log = run.log_before(&report);

@@ -225,7 +225,7 @@ fn a_response_too_large_is_answered_at_once_and_next_waits_for_the_end_of_its_li
 fn a_response_too_large_that_never_ends_costs_the_handler() {
     let run = Run::told();
     let steps = json!([{ "out": "{\"id\":\"@ID@\",\"response\":\"" }, { "outMany": ["x", 9_000_000] }, { "hang": true }]);
-    run.push(Event::new(steps.to_string()).deadline_in(1500));
+    run.push(Event::new(steps.to_string()).deadline_in(3000));
     run.report(0).is_error("Function.ResponseSizeTooLarge", &[]);
     assert_eq!(run.invoke(json!([{ "response": 1 }])).response(), "1");
     assert_eq!(run.starts().len(), 2);

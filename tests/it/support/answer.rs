@@ -48,6 +48,8 @@ pub(crate) struct Answer {
     drip: bool,
     close: bool,
     gate: Option<Gate>,
+    /// `Lambda-Runtime-Deadline-Ms`, counted from when the answer goes out.
+    deadline_in: Option<Duration>,
     /// Answered before the request's body is read.
     pub(super) early: bool,
     raw: Option<Vec<u8>>,
@@ -67,6 +69,7 @@ impl Answer {
             drip: false,
             close: false,
             gate: None,
+            deadline_in: None,
             early: false,
             raw: None,
             invocation: None,
@@ -175,6 +178,9 @@ impl Answer {
             out.extend_from_slice(value);
             out.extend_from_slice(b"\r\n");
         }
+        if let Some(time) = self.deadline_in {
+            out.extend_from_slice(format!("Lambda-Runtime-Deadline-Ms: {}\r\n", epoch_ms(time)).as_bytes());
+        }
         if self.chunked {
             out.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
             for piece in self.body.chunks(1000) {
@@ -222,12 +228,20 @@ impl Answer {
     }
 }
 
+#[derive(Clone)]
+enum Deadline {
+    /// So far from when the event is handed out, however long the start took.
+    In(Duration),
+    Text(Vec<u8>),
+    Missing,
+}
+
 /// An event, which is an answer to `/next` with an invocation in it.
 #[derive(Clone)]
 pub(crate) struct Event {
     id: String,
     invocation_id: Option<String>,
-    deadline: Option<Vec<u8>>,
+    deadline: Deadline,
     headers: Vec<(String, Vec<u8>)>,
     body: Vec<u8>,
 }
@@ -239,7 +253,7 @@ impl Event {
             id: format!("8476a536-e9f4-11e8-9739-{:012}", COUNT.fetch_add(1, Ordering::Relaxed)),
             invocation_id: None,
             // Far beyond every wait: a deadline that strikes is asked for.
-            deadline: Some(epoch_ms(patience() * 20).to_string().into_bytes()),
+            deadline: Deadline::In(patience() * 20),
             headers: Vec::new(),
             body: body.into(),
         }
@@ -255,20 +269,20 @@ impl Event {
         self
     }
 
-    /// The deadline is so far from now.
-    pub(crate) fn deadline_in(self, ms: u64) -> Event {
-        let deadline = epoch_ms(Duration::from_millis(ms)).to_string();
-        self.deadline(deadline)
+    /// The deadline is so far from when the event is handed out.
+    pub(crate) fn deadline_in(mut self, ms: u64) -> Event {
+        self.deadline = Deadline::In(Duration::from_millis(ms));
+        self
     }
 
     /// The deadline header's text.
     pub(crate) fn deadline(mut self, text: impl Into<Vec<u8>>) -> Event {
-        self.deadline = Some(text.into());
+        self.deadline = Deadline::Text(text.into());
         self
     }
 
     pub(crate) fn no_deadline(mut self) -> Event {
-        self.deadline = None;
+        self.deadline = Deadline::Missing;
         self
     }
 
@@ -287,8 +301,10 @@ impl Event {
             .header("Content-Type", "application/json")
             .header("Lambda-Runtime-Aws-Request-Id", self.id.as_str())
             .body(self.body);
-        if let Some(deadline) = self.deadline {
-            answer = answer.header("Lambda-Runtime-Deadline-Ms", deadline);
+        match self.deadline {
+            Deadline::In(time) => answer.deadline_in = Some(time),
+            Deadline::Text(text) => answer = answer.header("Lambda-Runtime-Deadline-Ms", text),
+            Deadline::Missing => {}
         }
         if let Some(id) = &self.invocation_id {
             answer = answer.header("Lambda-Runtime-Invocation-Id", id.as_str());
