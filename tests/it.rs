@@ -35,6 +35,8 @@ mod it {
     mod readiness;
     /// The README: its tables against the code, its commands against what they print.
     mod readme;
+    /// Faults that were found once.
+    mod regressions;
     /// Replies that keep the rules, and what is posted for them.
     mod replies;
     /// Section 7: requests, retries, refusals, addresses, headers.

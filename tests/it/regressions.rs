@@ -1,0 +1,143 @@
+//! Faults that were found once. Each test tells its story.
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::support::{Answer, Event, Gate, Route, Run, Setup};
+
+fn resident_kb(run: &Run) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", run.pid())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Every warning of bootstrap's own went into the log's queue, which was only bounded by no longer reading stdout and stderr.
+#[test]
+fn warnings_about_fd_3_do_not_fill_the_memory_while_stderr_is_stuck() {
+    let run = Setup::told().stalled_stderr().start();
+    let stale = format!("{}\n", json!({ "id": "nobody's", "response": 1 }));
+    let steps = json!([{ "spawn": ["sh", "-c", format!("yes '{}' | head -c 12000000 >&3; echo done >\"$TEST_DIR/all-written\"", stale.trim())] },
+        { "await": "all-written" }, { "response": 1 }]);
+    assert_eq!(run.invoke(Event::new(steps.to_string()).no_deadline()).response(), "1");
+    let peak = resident_kb(&run);
+    assert!(peak < 40_000, "a peak of {peak} kB");
+}
+
+/// To make the X-Ray cause, each frame was compared with each frame before it.
+#[test]
+fn an_error_with_very_many_frames_is_reported_in_time() {
+    let program = "import json,os,sys\nfor l in sys.stdin:\n m=json.loads(l)\n print(json.dumps({'id':m['id'],'error':{'errorType':'A.B',\
+        'errorMessage':'m','stackTrace':['at a%d(F%d.java:%d)'%(n,n,n) for n in range(150000)]}}),flush=True)\n";
+    let run = Setup::new().arg("python3").arg("-c").arg(program).start();
+    let report = run.invoke("1");
+    report.is_error("A.B", &["m"]);
+    let cause: Value = serde_json::from_str(report.header("lambda-runtime-function-xray-error-cause").unwrap()).unwrap();
+    assert_eq!(cause["exceptions"][0]["stack"][0]["path"], "F0.java");
+}
+
+/// A stderr that takes nothing delayed each report until its deadline, not one.
+#[test]
+fn a_stuck_stderr_delays_one_report_and_not_the_next() {
+    let run = Setup::told().stalled_stderr().start();
+    // More than the pipe takes, so that something waits; this one is delayed.
+    run.push(Event::new(json!([{ "errMany": ["0123456789abcdef\n", 20_000] }, { "response": 1 }]).to_string()).deadline_in(1500));
+    assert_eq!(run.report(0).response(), "1");
+    // Without a deadline a report waits for ten seconds; three of them would outlast the patience of this test.
+    for n in 0..12 {
+        let steps = json!([{ "err": "a line\n" }, { "response": n }]).to_string();
+        assert_eq!(run.invoke(Event::new(steps).no_deadline()).response(), n.to_string());
+    }
+}
+
+/// What a handler logged after its reply stood in the error of the next event, for the next caller to read.
+#[test]
+fn what_is_logged_after_a_reply_is_not_in_the_next_callers_error() {
+    let run = Run::told();
+    run.invoke(json!([{ "response": 1 }, { "err": "the first caller's secret\n" }, { "out": "and another\n" }]));
+    run.wait_log("and another\n");
+    let document = run.invoke(json!([{ "err": "mine\n" }, { "exit": 3 }])).is_error("Runtime.ExitError", &["exit status 3"]);
+    assert_eq!(document["stackTrace"], json!(["mine"]));
+}
+
+/// With options or assignments env's program is not the next word.
+#[test]
+fn env_with_options_is_left_to_env() {
+    for first in ["#!/usr/bin/env -S -u FOO python3", "#!/usr/bin/env -S PATH=/usr/bin:/bin python3"] {
+        let code =
+            "\nimport json,sys\nfor l in sys.stdin:\n print(json.dumps({'id':json.loads(l)['id'],'response':1}),flush=True)\n";
+        let setup = Setup::new();
+        let root = setup.dir().to_owned();
+        let run = setup
+            .file("handler", 0o755, format!("{first}{code}"))
+            .env("LAMBDA_TASK_ROOT", root)
+            .env("_HANDLER", "./handler")
+            .start();
+        assert_eq!(run.invoke("1").response(), "1", "{first}");
+    }
+}
+
+/// `{"ready":false}` ended the handler before its unfinished line was read.
+#[test]
+fn the_last_words_before_ready_false_are_logged() {
+    let start = json!([{ "err": "the reason is X" }, { "out": "{\"ready\":false,\"error\":\"no\"}\n" }, { "hang": true }]);
+    let mut run = Setup::told().env("AT_START", start.to_string()).start();
+    run.init_error().is_error("Function.Error", &["no"]);
+    run.exits_with(1);
+    assert!(run.log().contains("the reason is X\n"), "{}", run.log());
+}
+
+/// A FIFO was opened to look at its first line, which waits for a writer.
+#[test]
+fn a_fifo_as_command_is_refused() {
+    let setup = Setup::new();
+    let root = setup.dir().to_owned();
+    assert!(std::process::Command::new("mkfifo").arg("-m").arg("755").arg(root.join("fifo")).status().unwrap().success());
+    let mut run = setup.env("LAMBDA_TASK_ROOT", root).env("_HANDLER", "./fifo").start();
+    run.init_error().is_error("Runtime.InvalidEntrypoint", &["fifo", "not a regular file"]);
+}
+
+/// The extension began to wait only after the snapshot was restored; Lambda ends the init phase only once it waits.
+#[test]
+fn under_snapstart_the_extension_waits_before_the_restore() {
+    let restored = Gate::default();
+    let run = Setup::told()
+        .env("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
+        .env("BOOTSTRAP_GRACEFUL_SHUTDOWN", "true")
+        .answer(Route::RestoreNext, Answer::status(200).held(&restored))
+        .start();
+    run.requests("GET", "/extension/event/next", 1);
+    run.requests("GET", "/restore/next", 1);
+    restored.open();
+    assert_eq!(run.invoke(json!([{ "response": 1 }])).response(), "1");
+}
+
+/// A report that was only waiting for stderr was given up at SIGTERM.
+#[test]
+fn an_answered_invocation_is_reported_in_the_shutdown_phase_though_stderr_is_stuck() {
+    let mut run = Setup::told().stalled_stderr().start();
+    let steps = json!([{ "errMany": ["0123456789abcdef\n", 20_000] }, { "touch": "written" }, { "response": 1 }]).to_string();
+    run.push(Event::new(steps).no_deadline());
+    run.wait_file("written");
+    run.signal(Signal::TERM);
+    run.exits_with(0);
+    assert_eq!(run.report(0).response(), "1");
+}
+
+/// A failed exec leaves SIGPIPE at its default, and the next line to a stderr without a reader ended bootstrap.
+#[test]
+fn a_wrapper_that_cannot_run_is_reported_though_nobody_reads_stderr() {
+    let mut run = Setup::told().env("AWS_LAMBDA_EXEC_WRAPPER", "/no/such/wrapper").stalled_stderr().start();
+    run.init_error().is_error("Runtime.InvalidEntrypoint", &["AWS_LAMBDA_EXEC_WRAPPER", "/no/such/wrapper"]);
+    run.exits_with(1);
+}
+
+/// A refusal's body was read to its end, however long, to quote the beginning.
+#[test]
+fn a_refusal_without_end_is_quoted_and_left() {
+    let endless = Answer::status(403).body("because ".repeat(5_000_000)).then_close();
+    let run = Setup::told().event(json!([{ "response": 1 }])).answer(Route::Report, endless).start();
+    run.report(0);
+    assert_eq!(run.invoke(json!([{ "response": 2 }])).response(), "2");
+    assert!(run.log().contains("because because"), "{}", run.log());
+    assert!(run.log().len() < 10_000 && resident_kb(&run) < 64_000);
+}
