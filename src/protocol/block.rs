@@ -1,5 +1,7 @@
 //! Where the bytes that matter are in 64 bytes: a bit for each, the first byte's lowest.
 
+use wide::u8x16;
+
 /// How many bytes are looked at together: as many as a `u64` has bits.
 pub(super) const SIZE: usize = 64;
 
@@ -23,8 +25,11 @@ impl Masks {
         Self {
             quotes: mask(block, |bytes| equal(bytes, b'"')),
             backslashes: mask(block, |bytes| equal(bytes, b'\\')),
-            // Braces differ from square brackets by this bit alone.
-            brackets: mask(block, |bytes| equal(bytes | (LOWEST * 0x20), b'{') | equal(bytes | (LOWEST * 0x20), b'}')),
+            brackets: mask(block, |bytes| {
+                // Braces differ from square brackets by this bit alone.
+                let braces = bytes | u8x16::splat(0x20);
+                equal(braces, b'{') | equal(braces, b'}')
+            }),
         }
     }
 }
@@ -42,34 +47,19 @@ pub(super) fn parity(mut bits: u64) -> u64 {
     bits
 }
 
-/// The lowest and the highest bit of each of eight bytes.
-const LOWEST: u64 = 0x0101_0101_0101_0101;
-const HIGHEST: u64 = LOWEST << 7;
-
-/// A mask of what is found in eight bytes at a time.
+/// A mask of what is found in sixteen bytes at a time.
 #[inline]
-fn mask(block: &Block, found: impl Fn(u64) -> u64) -> u64 {
-    let (words, _) = block.as_chunks();
-    // Row by row: the bit of byte 8 * i + j comes to 8 * j + i.
-    let rows = words.iter().enumerate().fold(0, |rows, (i, word)| rows | (found(u64::from_le_bytes(*word)) >> (7 - i)));
-    if rows == 0 { 0 } else { transposed(rows) }
+fn mask(block: &Block, found: impl Fn(u8x16) -> u8x16) -> u64 {
+    let (vectors, _) = block.as_chunks();
+    let bits = |bytes: &[u8; 16]| u64::from(found(u8x16::new(*bytes)).to_bitmask());
+    // The last vector's bits are the highest.
+    vectors.iter().rev().fold(0, |mask, bytes| (mask << 16) | bits(bytes))
 }
 
-/// The highest bit of each byte that is this one.
+/// All ones in each byte that is this one.
 #[inline]
-fn equal(bytes: u64, byte: u8) -> u64 {
-    // Zero where they are equal. Where not, either the highest bit is set or adding 0x7f sets it, without a carry to the next.
-    let difference = bytes ^ (LOWEST * u64::from(byte));
-    !(((difference & !HIGHEST) + !HIGHEST) | difference) & HIGHEST
-}
-
-/// Mirrors eight rows of eight bits at their diagonal: first single bits, then squares of two by two, then of four by four.
-fn transposed(mut bits: u64) -> u64 {
-    for (distance, places) in [(7, 0x00aa_00aa_00aa_00aa), (14, 0x0000_cccc_0000_cccc), (28, 0x0000_0000_f0f0_f0f0)] {
-        let swapped = (bits ^ (bits >> distance)) & places;
-        bits ^= swapped ^ (swapped << distance);
-    }
-    bits
+fn equal(bytes: u8x16, byte: u8) -> u8x16 {
+    bytes.simd_eq(u8x16::splat(byte))
 }
 
 #[cfg(test)]
