@@ -1,5 +1,7 @@
 //! From an [`Invocation`] to the bytes of its message.
 
+use std::fmt::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
@@ -70,7 +72,8 @@ impl Encoder {
 
     fn context(&self, text: &mut String, invocation: &Invocation) {
         if let Some(deadline) = invocation.deadline_ms {
-            member(text, "deadlineMs", |text| text.push_str(&deadline.to_string()));
+            // Writing to a string can't fail.
+            member(text, "deadlineMs", |text| _ = write!(text, "{deadline}"));
         }
         let traceparent = invocation.trace_id.as_deref().and_then(trace::traceparent);
         for (name, value) in [
@@ -104,8 +107,14 @@ fn member(text: &mut String, name: &str, value: impl FnOnce(&mut String)) {
 
 /// Appends a JSON string.
 fn string(text: &mut String, value: &str) {
-    // A string can always be serialised.
-    text.push_str(&serde_json::to_string(value).unwrap_or_default());
+    if value.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
+        // A string can always be serialised.
+        text.push_str(&serde_json::to_string(value).unwrap_or_default());
+    } else {
+        text.push('"');
+        text.push_str(value);
+        text.push('"');
+    }
 }
 
 fn on_one_line(chunk: &Bytes) -> Bytes {
@@ -175,5 +184,14 @@ mod tests {
                 "\n"
             )
         );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn strings_are_as_serde_json_writes_them(value in r#"[ -~\PC\x00-\x1f]{0,6}"#) {
+            let mut text = String::new();
+            string(&mut text, &value);
+            proptest::prop_assert_eq!(text, serde_json::to_string(&value).unwrap());
+        }
     }
 }

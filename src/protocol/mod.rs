@@ -1,6 +1,8 @@
 //! The JSON lines between bootstrap and a handler: values in, values out, no I/O and no clock.
 
+mod block;
 pub mod lines;
 pub mod message;
 pub mod reply;
+mod scanner;
 pub mod structure;

@@ -2,9 +2,14 @@
 //!
 //! Lambda has parsed the event before. What matters here is that no event breaks or forges the envelope around it: strings are
 //! closed, brackets match in kind, nothing stands before or after the value (protocol, section 3). One pass, at any depth, over
-//! the chunks as they came from the socket.
+//! the chunks as they came from the socket, 64 bytes at a time.
 
 use bytes::Bytes;
+
+use crate::protocol::scanner::Scanner;
+
+/// The checks take turns on pieces of this size, a multiple of a block's: what one has read, the next finds in the cache.
+const PIECE: usize = 16 * 1024;
 
 /// What a payload is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,26 +25,25 @@ pub enum Structure {
 /// Examines a payload given as its chunks in order.
 #[must_use]
 pub fn examine(chunks: &[Bytes]) -> Structure {
-    let pretty = chunks.iter().any(|chunk| memchr::memchr2(b'\n', b'\r', chunk).is_some());
     let first = chunks.iter().flat_map(|chunk| chunk.iter()).find(|byte| !is_space(**byte));
-    let fits = match first {
-        Some(b'{' | b'[') => {
-            let mut scanner = Scanner::default();
-            chunks.iter().all(|chunk| scanner.scan(chunk, pretty)) && scanner.is_complete() && is_utf8(chunks)
-        }
+    match first {
+        Some(b'{' | b'[') => container(chunks),
         // A scalar is short as a rule, and checked in full. A byte order mark ends here too.
-        Some(_) => is_scalar(chunks),
-        None => false,
-    };
-    match (fits, pretty) {
-        (false, _) => Structure::NotJson,
-        (true, false) => Structure::Line,
-        (true, true) => Structure::Pretty,
+        Some(_) if is_scalar(chunks) => lines(chunks.iter().any(|chunk| has_newline(chunk))),
+        _ => Structure::NotJson,
     }
 }
 
-fn is_space(byte: u8) -> bool {
+fn lines(several: bool) -> Structure {
+    if several { Structure::Pretty } else { Structure::Line }
+}
+
+pub(super) fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
+pub(super) fn has_newline(bytes: &[u8]) -> bool {
+    memchr::memchr2(b'\n', b'\r', bytes).is_some()
 }
 
 fn is_scalar(chunks: &[Bytes]) -> bool {
@@ -50,126 +54,49 @@ fn is_scalar(chunks: &[Bytes]) -> bool {
     }
 }
 
-/// Checks UTF-8 across chunks: a character may begin in one and end in the next.
-fn is_utf8(chunks: &[Bytes]) -> bool {
-    // The bytes of a character that the last chunk began: at most three.
-    let mut begun: Vec<u8> = Vec::new();
-    for chunk in chunks {
-        let mut rest = &chunk[..];
-        while !begun.is_empty() && !rest.is_empty() {
-            begun.push(rest[0]);
+/// Examines a payload whose first byte other than white space is an opening bracket.
+fn container(chunks: &[Bytes]) -> Structure {
+    let mut scanner = Scanner::default();
+    let mut utf8 = Utf8::default();
+    let mut pretty = false;
+    for piece in chunks.iter().flat_map(|chunk| chunk.chunks(PIECE)) {
+        let newlines = has_newline(piece);
+        pretty |= newlines;
+        if !(scanner.scan(piece, newlines) && utf8.check(piece)) {
+            return Structure::NotJson;
+        }
+    }
+    if scanner.is_complete() && utf8.is_complete() { lines(pretty) } else { Structure::NotJson }
+}
+
+/// Checks UTF-8 across pieces: a character may begin in one and end in the next.
+#[derive(Debug, Default)]
+struct Utf8 {
+    /// The bytes of a character that the last piece began: at most three.
+    begun: Vec<u8>,
+}
+
+impl Utf8 {
+    /// Goes on with a piece. Returns whether all is well so far.
+    fn check(&mut self, mut rest: &[u8]) -> bool {
+        while !self.begun.is_empty() && !rest.is_empty() {
+            self.begun.push(rest[0]);
             rest = &rest[1..];
-            match std::str::from_utf8(&begun) {
-                Ok(_) => begun.clear(),
+            match std::str::from_utf8(&self.begun) {
+                Ok(_) => self.begun.clear(),
                 Err(error) if error.error_len().is_some() => return false,
                 Err(_) => {}
             }
         }
         if let Err(error) = std::str::from_utf8(rest) {
-            if error.error_len().is_some() {
-                return false;
-            }
-            begun.extend_from_slice(&rest[error.valid_up_to()..]);
-        }
-    }
-    begun.is_empty()
-}
-
-/// The state between two bytes of an object or array.
-#[derive(Debug, Default)]
-struct Scanner {
-    /// One bit for each open bracket: set for an object.
-    open: Vec<u64>,
-    depth: usize,
-    in_string: bool,
-    /// The byte before was a backslash in a string.
-    escaped: bool,
-    /// The outermost bracket has been closed.
-    closed: bool,
-}
-
-impl Scanner {
-    /// Goes on with a chunk. Returns whether all is well so far.
-    fn scan(&mut self, chunk: &[u8], pretty: bool) -> bool {
-        let mut at = 0;
-        while at < chunk.len() {
-            if self.in_string {
-                let Some(end) = self.string(&chunk[at..], pretty) else { return false };
-                at += end;
-                continue;
-            }
-            let byte = chunk[at];
-            at += 1;
-            let fits = match byte {
-                b'"' => {
-                    self.in_string = true;
-                    self.depth > 0
-                }
-                b'{' => self.push(true),
-                b'[' => self.push(false),
-                b'}' => self.pop(true),
-                b']' => self.pop(false),
-                // Between tokens of an object or array the details are the handler's business.
-                _ => self.depth > 0 || is_space(byte),
-            };
-            if !fits {
-                return false;
-            }
+            self.begun.extend_from_slice(&rest[error.valid_up_to()..]);
+            return error.error_len().is_none();
         }
         true
-    }
-
-    /// Goes on inside a string. Returns how many bytes were of it, or `None` where a raw newline is in it.
-    fn string(&mut self, bytes: &[u8], pretty: bool) -> Option<usize> {
-        let mut at = 0;
-        while at < bytes.len() {
-            if std::mem::take(&mut self.escaped) {
-                if matches!(bytes[at], b'\n' | b'\r') {
-                    return None;
-                }
-                at += 1;
-                continue;
-            }
-            let special = memchr::memchr2(b'"', b'\\', &bytes[at..]).map_or(bytes.len(), |found| at + found);
-            // Only between tokens can a newline become a space unnoticed.
-            if pretty && memchr::memchr2(b'\n', b'\r', &bytes[at..special]).is_some() {
-                return None;
-            }
-            at = special + 1;
-            match bytes.get(special) {
-                Some(b'"') => {
-                    self.in_string = false;
-                    return Some(at);
-                }
-                Some(_) => self.escaped = true,
-                None => return Some(bytes.len()),
-            }
-        }
-        Some(bytes.len())
-    }
-
-    fn push(&mut self, object: bool) -> bool {
-        if self.closed {
-            return false;
-        }
-        let (word, bit) = (self.depth / 64, self.depth % 64);
-        if word == self.open.len() {
-            self.open.push(0);
-        }
-        self.open[word] = (self.open[word] & !(1 << bit)) | (u64::from(object) << bit);
-        self.depth += 1;
-        true
-    }
-
-    fn pop(&mut self, object: bool) -> bool {
-        let Some(depth) = self.depth.checked_sub(1) else { return false };
-        self.depth = depth;
-        self.closed = depth == 0;
-        (self.open[depth / 64] >> (depth % 64)) & 1 == u64::from(object)
     }
 
     fn is_complete(&self) -> bool {
-        self.closed && self.depth == 0 && !self.in_string
+        self.begun.is_empty()
     }
 }
 
