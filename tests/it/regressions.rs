@@ -15,7 +15,7 @@ fn resident_kb(run: &Run) -> u64 {
 #[test]
 fn warnings_about_fd_3_do_not_fill_the_memory_while_stderr_is_stuck() {
     let run = Setup::told().stalled_stderr().start();
-    let stale = format!("{}\n", json!({ "id": "nobody's", "response": 1 }));
+    let stale = format!("{}\n", json!({ "id": "nobody", "response": 1 }));
     let steps = json!([{ "spawn": ["sh", "-c", format!("yes '{}' | head -c 12000000 >&3; echo done >\"$TEST_DIR/all-written\"", stale.trim())] },
         { "await": "all-written" }, { "response": 1 }]);
     assert_eq!(run.invoke(Event::new(steps.to_string()).no_deadline()).response(), "1");
