@@ -81,6 +81,19 @@ pub enum Fault {
 pub const LARGEST_RESPONSE: usize = 6 * 1024 * 1024 + 100;
 
 impl Fault {
+    /// Every `errorType` there is, as the README lists them.
+    pub const ERROR_TYPES: [&str; 9] = [
+        "Runtime.InvalidConfiguration",
+        "Runtime.HandlerNotFound",
+        "Runtime.InvalidEntrypoint",
+        "Runtime.InitTimeout",
+        "Runtime.ExitError",
+        "Function.Timeout",
+        "Runtime.InvalidReply",
+        "Runtime.ReplyChannelClosed",
+        "Function.ResponseSizeTooLarge",
+    ];
+
     /// The `errorType` that Lambda and the caller see.
     #[must_use]
     pub fn error_type(&self) -> &'static str {
@@ -163,8 +176,29 @@ mod tests {
     }
 
     #[test]
-    fn every_error_type_is_one_that_lambda_keeps() {
-        let fault = Fault::ReplyChannelClosed;
-        assert_eq!(fault.document(Vec::new()).type_header(), fault.error_type());
+    fn every_error_type_is_listed_and_is_one_that_lambda_keeps() {
+        let exit = Exit::Status(1);
+        let text = String::new;
+        let time = Duration::ZERO;
+        let faults = [
+            Fault::InvalidConfiguration(text()),
+            Fault::HandlerNotFound(text()),
+            Fault::InvalidEntrypoint(text()),
+            Fault::InitTimeout(time),
+            Fault::ExitBeforeReady { exit },
+            Fault::ExitBeforeReply { exit },
+            Fault::StdinClosed,
+            Fault::Unready(Box::new(ErrorDocument::new("A", "b", Vec::new()))),
+            Fault::Timeout { had: time, margin: time, has_read: true },
+            Fault::InvalidReply(text()),
+            Fault::ReplyChannelClosed,
+            Fault::ResponseSizeTooLarge { size: None },
+        ];
+        let mut told: Vec<&str> = faults.iter().map(Fault::error_type).collect();
+        told.dedup();
+        assert_eq!(told, Fault::ERROR_TYPES);
+        for fault in faults {
+            assert_eq!(fault.document(Vec::new()).type_header(), fault.error_type());
+        }
     }
 }

@@ -33,6 +33,8 @@ mod it {
     mod messages;
     /// When a handler counts as started.
     mod readiness;
+    /// The README: its tables against the code, its commands against what they print.
+    mod readme;
     /// Replies that keep the rules, and what is posted for them.
     mod replies;
     /// Section 7: requests, retries, refusals, addresses, headers.

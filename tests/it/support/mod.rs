@@ -25,6 +25,11 @@ pub(crate) fn patience() -> Duration {
     Duration::from_millis(ms)
 }
 
+/// The binary under test.
+pub(crate) fn binary() -> std::ffi::OsString {
+    std::env::var_os("BOOTSTRAP_TEST_BINARY").unwrap_or(env!("CARGO_BIN_EXE_bootstrap").into())
+}
+
 /// Asks again and again until there is an answer; `None` when patience ends.
 pub(crate) fn eventually<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + patience();

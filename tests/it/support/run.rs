@@ -205,7 +205,7 @@ impl Setup {
         for (route, answer) in self.answers.drain(..) {
             api.push(route, answer);
         }
-        let binary = std::env::var_os("BOOTSTRAP_TEST_BINARY").unwrap_or(env!("CARGO_BIN_EXE_bootstrap").into());
+        let binary = super::binary();
         let mut command = Command::new(&binary);
         command.args(&self.args).env_clear().current_dir(self.dir.path());
         if self.api {
