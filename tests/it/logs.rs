@@ -308,10 +308,10 @@ fn bootstrap_says_nothing_when_nothing_is_wrong() {
 #[test]
 fn a_stalled_stderr_delays_a_report_at_most_until_the_deadline() {
     let run = Setup::told().stalled_stderr().start();
-    run.push(Event::new(json!([{ "errMany": ["0123456789abcdef\n", 300_000] }, { "response": 1 }]).to_string()).deadline_in(2500));
+    run.push(Event::new(json!([{ "errMany": ["0123456789abcdef\n", 300_000] }, { "response": 1 }]).to_string()).deadline_in(5000));
     assert_eq!(run.report(0).response(), "1");
     // A second one with nobody there, then somebody reads again.
-    run.push(Event::new(json!([{ "outMany": ["0123456789abcdef\n", 300_000] }, { "response": 2 }]).to_string()).deadline_in(2500));
+    run.push(Event::new(json!([{ "outMany": ["0123456789abcdef\n", 300_000] }, { "response": 2 }]).to_string()).deadline_in(5000));
     assert_eq!(run.report(1).response(), "2");
     run.read_stderr(true);
     let warning = run.wait("a warning that counts what was dropped", || {

@@ -246,13 +246,13 @@ fn a_handler_knows_its_last_thousand_invocations() {
         run.report(n);
     }
     run.report(1002);
-    // The first one is forgotten, so this is a line as any other; the last one is not.
-    run.invoke(
-        json!([{ "out": "{\"id\":\"@FIRST@\",\"response\":1}\n{\"id\":\"@PREVIOUS@\",\"response\":1}\n" }, { "response": 1 }]),
-    );
-    let log = run.log();
+    // The first one is forgotten, so this is a line as any other; the last one is not, nor one of nearly a thousand ago.
     let line = |id: &str| format!("{{\"id\":\"{id}\",\"response\":1}}");
+    let lines = [&ids[0], &ids[10], &ids[1002]].map(|id| line(id) + "\n").concat();
+    run.invoke(json!([{ "out": lines }, { "response": 1 }]));
+    let log = run.log();
     assert!(log.lines().any(|l| l == line(&ids[0])), "the oldest");
+    assert!(!log.lines().any(|l| l == line(&ids[10])), "one within the thousand");
     assert!(!log.lines().any(|l| l == line(&ids[1002])), "the youngest");
 }
 
