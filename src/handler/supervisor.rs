@@ -426,9 +426,13 @@ impl Supervisor {
     fn invoke(&mut self, invocation: &Invocation, answer: oneshot::Sender<Answer>) {
         let budget = invocation.deadline_ms.and_then(|deadline| Budget::new(deadline, epoch_ms(), self.config.deadline_margin));
         let due = budget.map(|budget| Instant::now() + budget.for_handler());
-        // What is in the pipes by now is no answer to this event and no part of its log: a repeated reply, perhaps to the attempt
+        // What had come when this event did is no answer to it and no part of its log: a repeated reply, perhaps to the attempt
         // before with the same request id, or the last words on the event before, which are not for this one's caller.
-        self.drain(false);
+        for pipe in [Pipe::Reply, Pipe::Stdout, Pipe::Stderr] {
+            if self.channel(pipe).is_some_and(Channel::read_what_is_known) {
+                self.read(pipe);
+            }
+        }
         if let Some(handler) = self.handler.as_mut().filter(|handler| handler.has_answered) {
             handler.tail.clear();
         }
@@ -517,6 +521,8 @@ impl Supervisor {
             (Some(due), Some(budget)) => due + budget.margin.min(budget.left) / 2,
             _ => Instant::now() + NO_DEADLINE,
         };
+        // As a rule this leaves nothing to wait for.
+        self.logs.write();
         let _ = in_flight.answer.send(Answer { outcome, log_until: latest, settled });
     }
 

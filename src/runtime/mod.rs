@@ -241,10 +241,11 @@ async fn init_and_serve(api: &Api, config: &Config, directory: &str, handlers: &
 /// The loop: next, invoke, report.
 async fn serve(api: &Api, directory: &str, handlers: &Handlers, logs: &Logs) -> End {
     handlers.serve();
+    let mut over = std::pin::pin!(handlers.over());
     loop {
         let invocation = tokio::select! {
             biased;
-            phase = handlers.over() => return phase.into(),
+            phase = &mut over => return phase.into(),
             next = api.next() => match next {
                 Ok(invocation) => invocation,
                 Err(gone) => return End::Gone(gone),
@@ -261,10 +262,12 @@ async fn serve(api: &Api, directory: &str, handlers: &Handlers, logs: &Logs) -> 
             }
             Outcome::Abandoned => return End::Stopped,
         };
-        tokio::select! {
-            () = logs.flush(answer.log_until) => {}
-            // What was answered is reported while there is time.
-            () = handlers.stopping() => {}
+        if logs.is_waiting() {
+            tokio::select! {
+                () = logs.flush(answer.log_until) => {}
+                // What was answered is reported while there is time.
+                () = handlers.stopping() => {}
+            }
         }
         api.report(report).await;
         if let Some(settled) = answer.settled {

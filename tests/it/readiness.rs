@@ -146,6 +146,9 @@ fn ready_false_counts_as_an_exit_after_the_first_next() {
     run.requests("GET", "/next", 1);
     run.push(json!([{ "response": 1 }]));
     run.wait_file("started");
+    // The event is in the handler's stdin, behind the probe's one space: so it is in flight.
+    let stdin = std::fs::File::open(format!("/proc/{}/fd/0", run.starts()[0])).unwrap();
+    run.wait("the event in the handler's stdin", || rustix::io::ioctl_fionread(&stdin).is_ok_and(|bytes| bytes > 1).then_some(()));
     run.touch("calm");
     run.touch("go");
     run.report(0).is_error("Runtime.ExitError", &[]);
