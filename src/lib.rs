@@ -41,6 +41,7 @@
 //! | the X-Ray header and `traceparent` | [`trace`] |
 //! | log lines, and a stderr that takes none | [`log`] |
 //! | who asks us to stop | [`signal`] |
+//! | waiting for a deadline, cheaply | [`timer`] |
 //! | Lambda on a laptop: `bootstrap invoke` | [`local`] |
 //!
 //! # Invariants, each an absence
@@ -78,4 +79,5 @@ pub mod log;
 pub mod protocol;
 pub mod runtime;
 pub mod signal;
+pub mod timer;
 pub mod trace;

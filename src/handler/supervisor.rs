@@ -5,13 +5,11 @@
 //! (`Supervisor::next`). Where one event overtakes another it makes up for it: an exit and a deadline first read what is in the
 //! pipes, so a reply that was written before them is believed.
 
-use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Sleep;
 
 use crate::config::{Config, Readiness};
 use crate::deadline::Budget;
@@ -27,6 +25,7 @@ use crate::protocol::lines::Piece;
 use crate::protocol::message::{Encoder, Message};
 use crate::protocol::reply::{self, Line, Reply, Source, Standing};
 use crate::runtime::invocation::Invocation;
+use crate::timer::Timer;
 
 /// How often a starting handler's stdin is looked at, beside being told of its first read.
 const PROBE_PAUSE: Duration = Duration::from_millis(10);
@@ -137,8 +136,7 @@ pub struct Supervisor {
     linger: Option<Instant>,
     /// In the shutdown phase: when the grace period is over.
     stop_due: Option<Instant>,
-    /// Goes off at the next alarm, or before it.
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Timer,
 }
 
 impl Supervisor {
@@ -169,7 +167,7 @@ impl Supervisor {
             serving: false,
             linger: None,
             stop_due: None,
-            timer: None,
+            timer: Timer::default(),
         }
     }
 
@@ -217,16 +215,9 @@ impl Supervisor {
         };
         let timer = &mut self.timer;
         let wait = async {
-            let Some(due) = alarm else { return std::future::pending().await };
-            // To arm a timer costs a system call, so one that goes off earlier than it need is left as it is: the next deadline is
-            // later than the last as a rule.
-            match timer {
-                Some(timer) if timer.deadline() <= due.into() && !timer.is_elapsed() => timer.await,
-                Some(timer) => {
-                    timer.as_mut().reset(due.into());
-                    timer.await;
-                }
-                None => timer.insert(Box::pin(tokio::time::sleep_until(due.into()))).await,
+            match alarm {
+                Some(due) => timer.until(due).await,
+                None => std::future::pending().await,
             }
         };
         let Some(handler) = &mut self.handler else {

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -13,6 +13,7 @@ use crate::document::shorten;
 use crate::log::Logs;
 use crate::runtime::invocation::Invocation;
 use crate::runtime::report::{ErrorBody, Report, Target};
+use crate::timer::Timer;
 
 /// The pauses between the tries of a `/next` that fails: five tries in about two seconds.
 const PAUSES: [Duration; 4] =
@@ -75,6 +76,8 @@ pub struct Api {
     prefix: String,
     next: Url,
     logs: Logs,
+    /// For the limit of a call. Taken out while it is in use.
+    timer: RefCell<Timer>,
 }
 
 impl Api {
@@ -92,7 +95,7 @@ impl Api {
         }
         let base = Url::parse(&format!("http://{bare}")).map_err(|error| Gone::Address(address.to_owned(), error.to_string()))?;
         let prefix = base.path().trim_end_matches('/').to_owned();
-        let mut api = Self { client: RefCell::new(client()?), next: base.clone(), base, prefix, logs };
+        let mut api = Self { client: RefCell::new(client()?), next: base.clone(), base, prefix, logs, timer: RefCell::default() };
         api.next = api.url("/2018-06-01/runtime/invocation/next");
         Ok(api)
     }
@@ -164,7 +167,7 @@ impl Api {
     /// # Errors
     /// Why there is none: managed instances refuse it.
     pub async fn register_extension(&self) -> Result<Extension, String> {
-        let registered = within_limit(async {
+        let registered = self.within_limit(async {
             let request = self.client().post(self.url("/2020-01-01/extension/register"));
             let request = request.header("lambda-extension-name", "bootstrap").header(CONTENT_TYPE, "application/json");
             let response = accepted(request.body(r#"{"events":[]}"#).send().await).await?;
@@ -200,6 +203,27 @@ impl Api {
         accepted(self.client().get(url).send().await).await
     }
 
+    /// A call that is answered at once as a rule. One that is not counts as a transport fault.
+    async fn within_limit<T>(&self, call: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+        let mut call = std::pin::pin!(call);
+        let mut timer = self.timer.take();
+        // The environment may be frozen between a report and its answer. When it is thawed the limit has passed and the answer is
+        // there; the second wait lets it be read.
+        let mut outcome = None;
+        for limit in [ANSWER, AFTER_THAW] {
+            outcome = tokio::select! {
+                biased;
+                answer = &mut call => Some(answer),
+                () = timer.until(Instant::now() + limit) => None,
+            };
+            if outcome.is_some() {
+                break;
+            }
+        }
+        self.timer.replace(timer);
+        outcome.unwrap_or_else(|| Err(Trouble::Transport(format!("no answer came within {} s", ANSWER.as_secs()))))
+    }
+
     /// Tries until it succeeds, is refused, or has failed five times.
     async fn persist<T, F>(&self, what: &'static str, attempt: impl Fn() -> F) -> Result<T, Gone>
     where
@@ -227,7 +251,7 @@ impl Api {
     async fn post(&self, what: &str, request_id: Option<&str>, mut headers: HeaderMap, body: Bytes, retry: fn(&Trouble) -> bool) {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let attempt = || {
-            within_limit(async {
+            self.within_limit(async {
                 let url = self.url(&format!("/2018-06-01/runtime{what}"));
                 let response = accepted(self.client().post(url).headers(headers.clone()).body(body.clone()).send().await).await?;
                 // The connection serves the next call only if this answer has been read. The report is in either way.
@@ -317,19 +341,6 @@ async fn accepted(sent: Result<Response, reqwest::Error>) -> Result<Response, Tr
     let mut body = String::from_utf8_lossy(&body).into_owned();
     shorten(&mut body, QUOTED);
     Err(Trouble::Status(status, body))
-}
-
-/// A call that is answered at once as a rule. One that is not counts as a transport fault.
-async fn within_limit<T>(call: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
-    let mut call = std::pin::pin!(call);
-    // The environment may be frozen between a report and its answer. When it is thawed the limit has passed and the answer is there;
-    // the second wait lets it be read.
-    for limit in [ANSWER, AFTER_THAW] {
-        if let Ok(answer) = tokio::time::timeout(limit, &mut call).await {
-            return answer;
-        }
-    }
-    Err(Trouble::Transport(format!("no answer came within {} s", ANSWER.as_secs())))
 }
 
 /// The body, in the chunks in which it comes.
