@@ -57,8 +57,9 @@
 //!   [`Supervisor`](handler::supervisor::Supervisor) gives up its end of an invocation when it answers.
 //! - A handler that owes an answer never sees another event: it is ended first. A process's handle exists only while it runs.
 //! - A reply that was written before the exit, or before the deadline, is never overlooked: both read what is in the pipes first.
-//! - No wait is without a bound but those for the Runtime API's `/next` and `/restore/next`, which Lambda may hold for hours.
-//! - No task is left running: everything runs side by side in one task (`runtime::phases`) and ends with it.
+//! - No wait is without a bound but those for what Lambda may hold for hours: `/next`, `/restore/next` and an extension's event.
+//! - No task is left running: the few there are (the supervisor, the signals, the reaper) begin in `runtime::phases`, which waits for
+//!   the supervisor, and end with the runtime.
 //! - Nobody but [`handler::process`] waits for processes: two waiters steal each other's exits.
 //!
 //! # Decisions that show everywhere

@@ -1,7 +1,7 @@
 //! Toward the user's process: an [`Invocation`] in, an [`Outcome`] out.
 //!
 //! [`Handlers`] is what the runtime holds. Behind it a supervisor keeps a process running and hands it events; the two talk over a
-//! channel and run side by side in one task. Invoking never fails: whatever can happen to an invocation is an [`Outcome`].
+//! channel, and each is a task of its own. Invoking never fails: whatever can happen to an invocation is an [`Outcome`].
 
 pub mod channel;
 pub mod command;
