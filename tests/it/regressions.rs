@@ -5,12 +5,6 @@ use serde_json::{Value, json};
 
 use super::support::{Answer, Event, Gate, Route, Run, Setup};
 
-fn resident_kb(run: &Run) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", run.pid())).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    peak.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 /// Every warning of bootstrap's own went into the log's queue, which was only bounded by no longer reading stdout and stderr.
 #[test]
 fn warnings_about_fd_3_do_not_fill_the_memory_while_stderr_is_stuck() {
@@ -19,7 +13,7 @@ fn warnings_about_fd_3_do_not_fill_the_memory_while_stderr_is_stuck() {
     let steps = json!([{ "spawn": ["sh", "-c", format!("yes '{}' | head -c 6000000 >&3; echo done >\"$TEST_DIR/all-written\"", stale.trim())] },
         { "await": "all-written" }, { "response": 1 }]);
     assert_eq!(run.invoke(Event::new(steps.to_string()).no_deadline()).response(), "1");
-    let peak = resident_kb(&run);
+    let peak = run.memory_kb("VmHWM");
     assert!(peak < 32_000, "a peak of {peak} kB");
 }
 
@@ -139,5 +133,5 @@ fn a_refusal_without_end_is_quoted_and_left() {
     run.report(0);
     assert_eq!(run.invoke(json!([{ "response": 2 }])).response(), "2");
     assert!(run.log().contains("because because"), "{}", run.log());
-    assert!(run.log().len() < 10_000 && resident_kb(&run) < 64_000);
+    assert!(run.log().len() < 10_000 && run.memory_kb("VmHWM") < 64_000);
 }

@@ -3,19 +3,6 @@ use serde_json::json;
 
 use super::support::{Answer, Event, Route, Run, Setup};
 
-/// How many of bootstrap's children are zombies.
-fn zombies(run: &Run) -> usize {
-    let parent = run.pid().to_string();
-    let stats = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|e| std::fs::read_to_string(e.path().join("stat")).ok());
-    // pid (name) state ppid …
-    let fields = stats.filter_map(|stat| stat.rsplit_once(") ").map(|(_, rest)| rest.to_owned()));
-    fields.filter(|f| f.split(' ').next() == Some("Z") && f.split(' ').nth(1) == Some(&parent)).count()
-}
-
-fn descriptors(run: &Run) -> usize {
-    std::fs::read_dir(format!("/proc/{}/fd", run.pid())).unwrap().count()
-}
-
 #[test]
 fn each_signal_has_its_status() {
     for (signal, status) in [(Signal::TERM, 0), (Signal::INT, 130), (Signal::HUP, 129)] {
@@ -182,14 +169,14 @@ fn nothing_leaks_however_often_a_handler_is_replaced() {
     run.invoke(json!([{ "exit": 1 }]));
     run.invoke(json!([{ "response": 1 }]));
     run.idle();
-    let before = descriptors(&run);
+    let before = run.descriptors();
     for _ in 0..15 {
         run.invoke(json!([{ "daemon": ["true"] }, { "exit": 1 }]));
         run.invoke(json!([{ "spawn": ["true"] }, { "fd3": "{\"id\":\"@ID@\",\"response\":1}\n" }]));
     }
     run.idle();
-    run.wait("no more descriptors than before", || (descriptors(&run) <= before).then_some(()));
-    run.wait("no zombies", || (zombies(&run) == 0).then_some(()));
+    run.wait("no more descriptors than before", || (run.descriptors() <= before).then_some(()));
+    run.wait("no zombies", || (!run.children().contains(&'Z')).then_some(()));
 }
 
 #[test]

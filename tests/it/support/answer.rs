@@ -18,7 +18,7 @@ impl Gate {
         self.0.1.notify_all();
     }
 
-    fn pass(&self) {
+    pub(super) fn pass(&self) {
         let open = self.0.0.lock().unwrap();
         // Ten times the patience: the test that forgets its gate has failed by then, and the thread ends.
         drop(self.0.1.wait_timeout_while(open, patience() * 10, |open| !*open).unwrap());
@@ -50,8 +50,14 @@ pub(crate) struct Answer {
     gate: Option<Gate>,
     /// `Lambda-Runtime-Deadline-Ms`, counted from when the answer goes out.
     deadline_in: Option<Duration>,
-    /// Answered before the request's body is read.
-    pub(super) early: bool,
+    /// Answered when so many bytes of the request's body have been read.
+    pub(super) early: Option<usize>,
+    /// Reads no more of the request's body, once so much of it has been read, until the gate is open.
+    pub(super) stall: Option<(usize, Gate)>,
+    /// Reads nothing more behind an early answer until the gate is open.
+    pub(super) deaf: Option<Gate>,
+    /// The request's body is counted, not kept.
+    pub(super) forgets: bool,
     raw: Option<Vec<u8>>,
     /// What is in flight once this answer has gone out: request id and invocation id.
     pub(super) invocation: Option<(String, Option<String>)>,
@@ -70,7 +76,10 @@ impl Answer {
             close: false,
             gate: None,
             deadline_in: None,
-            early: false,
+            early: None,
+            stall: None,
+            deaf: None,
+            forgets: false,
             raw: None,
             invocation: None,
         }
@@ -156,10 +165,37 @@ impl Answer {
     }
 
     /// Answered before the request's body is read; then the connection ends.
-    pub(crate) fn early(mut self) -> Answer {
-        self.early = true;
-        self.close = true;
+    pub(crate) fn early(self) -> Answer {
+        self.after(0).then_close()
+    }
+
+    /// Answered as soon as so many bytes of the request's body have come. The rest of it is read, and the connection goes on.
+    pub(crate) fn after(mut self, bytes: usize) -> Answer {
+        self.early = Some(bytes);
         self
+    }
+
+    /// Behind the early answer nothing is read before the gate is open; then the connection ends.
+    pub(crate) fn then_deaf(mut self, gate: &Gate) -> Answer {
+        self.deaf = Some(gate.clone());
+        self.then_close()
+    }
+
+    /// So many bytes of the request's body are read, the rest only when the gate is open.
+    pub(crate) fn stalls_at(mut self, bytes: usize, gate: &Gate) -> Answer {
+        self.stall = Some((bytes, gate.clone()));
+        self
+    }
+
+    /// Of the request's body only the length is kept.
+    pub(crate) fn forgets_body(mut self) -> Answer {
+        self.forgets = true;
+        self
+    }
+
+    /// The connection is reset in place of the answer.
+    pub(super) fn resets(&self) -> bool {
+        matches!(self.fate, Fate::Cut { reset: true, .. })
     }
 
     /// The client has got, or can take, the whole of it.

@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use super::answer::{Answer, Gate};
 use super::capture::Capture;
-use super::http::{self, Request};
+use super::http::{self, Body, Read, Request};
 use super::report::{Kind, Report};
+
+/// How much of a body is read at once.
+const PIECE: usize = 64 * 1024;
 
 /// What can be asked of the Runtime API.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -37,6 +40,8 @@ struct Attempt {
 struct InFlight {
     id: String,
     invocation_id: Option<String>,
+    /// Its report has begun and not ended.
+    open: bool,
     /// The attempts that failed, by a transport fault or a 5xx: one may be tried again.
     attempts: Vec<Attempt>,
 }
@@ -48,12 +53,21 @@ impl InFlight {
     }
 }
 
+/// A report whose body comes bit by bit, as far as it has come.
+#[derive(Clone, Debug)]
+pub(crate) struct Streamed {
+    pub(crate) request: Request,
+    /// Its body has ended, or is read no further.
+    pub(crate) ended: bool,
+}
+
 struct State {
     prefix: String,
     strict: bool,
     concurrency: usize,
     answers: HashMap<Route, VecDeque<Answer>>,
     requests: Vec<Request>,
+    streamed: Vec<Streamed>,
     reports: Vec<Report>,
     violations: Vec<String>,
     in_flight: Vec<InFlight>,
@@ -62,7 +76,9 @@ struct State {
     invoke_phase: bool,
     init_errors: Vec<bool>,
     log: Option<Capture>,
-    streams: Vec<TcpStream>,
+    sockets: Vec<TcpStream>,
+    /// Bootstrap was told to end: what it was saying may break off.
+    ending: bool,
     stopped: bool,
 }
 
@@ -83,6 +99,7 @@ impl RuntimeApi {
             concurrency,
             answers: HashMap::new(),
             requests: Vec::new(),
+            streamed: Vec::new(),
             reports: Vec::new(),
             violations: Vec::new(),
             in_flight: Vec::new(),
@@ -91,7 +108,8 @@ impl RuntimeApi {
             invoke_phase: false,
             init_errors: Vec::new(),
             log: None,
-            streams: Vec::new(),
+            sockets: Vec::new(),
+            ending: false,
             stopped: false,
         };
         let api = RuntimeApi { shared: Arc::new((Mutex::new(state), Condvar::new())), address };
@@ -104,7 +122,7 @@ impl RuntimeApi {
                     return;
                 }
                 let _ = stream.set_nodelay(true);
-                state.streams.push(stream.try_clone().unwrap());
+                state.sockets.push(stream.try_clone().unwrap());
                 drop(state);
                 let server = server.clone();
                 std::thread::spawn(move || server.serve(stream, number + 1));
@@ -130,7 +148,7 @@ impl RuntimeApi {
             return;
         }
         state.stopped = true;
-        for stream in state.streams.drain(..) {
+        for stream in state.sockets.drain(..) {
             let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
             let _ = stream.shutdown(Shutdown::Both);
         }
@@ -144,6 +162,22 @@ impl RuntimeApi {
         self.lock().log = Some(log);
     }
 
+    /// From here on a request may break off.
+    pub(super) fn set_ending(&self) {
+        self.lock().ending = true;
+    }
+
+    /// The streamed report number `n`, from 0, as soon as its head has come.
+    pub(crate) fn nth_streamed(&self, n: usize) -> Option<Streamed> {
+        self.lock().streamed.get(n).cloned()
+    }
+
+    /// The streamed report on this invocation, as soon as its head has come.
+    pub(crate) fn streamed_of(&self, id: &str) -> Option<Streamed> {
+        let path = format!("/{id}/response");
+        self.lock().streamed.iter().find(|s| s.request.path.ends_with(&path)).cloned()
+    }
+
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.lock().requests.clone()
     }
@@ -155,6 +189,11 @@ impl RuntimeApi {
     /// The report number `n`, from 0, if it is there.
     pub(crate) fn nth_report(&self, n: usize) -> Option<Report> {
         self.lock().reports.get(n).cloned()
+    }
+
+    /// The report on this invocation, if it is there.
+    pub(crate) fn report_of(&self, id: &str) -> Option<Report> {
+        self.lock().reports.iter().find(|r| r.id == id).cloned()
     }
 
     pub(crate) fn reports(&self) -> Vec<Report> {
@@ -183,6 +222,9 @@ impl RuntimeApi {
         for request in &state.requests {
             let _ = write!(out, "{request}");
         }
+        for streamed in state.streamed.iter().filter(|s| !s.ended) {
+            let _ = write!(out, "(still open) {}", streamed.request);
+        }
         for violation in &state.violations {
             let _ = writeln!(out, "VIOLATION: {violation}");
         }
@@ -194,7 +236,7 @@ impl RuntimeApi {
     }
 
     fn serve(&self, mut stream: TcpStream, number: usize) {
-        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut reader = BufReader::with_capacity(PIECE, stream.try_clone().unwrap());
         loop {
             let mut request = match http::read_head(&mut reader) {
                 Ok(Some(request)) => request,
@@ -207,34 +249,101 @@ impl RuntimeApi {
                 }
             };
             request.connection = number;
-            let route = self.lock().route(&request);
-            let early = route.is_some_and(|route| self.lock().peek(route).is_some_and(|answer| answer.early));
-            if !early && let Err(e) = http::read_body(&mut reader, &mut request) {
-                let mut state = self.lock();
-                if state.strict && !state.stopped {
-                    state.violations.push(format!("the request broke off ({e}): {request}"));
+            let (route, streamed, scripted) = self.lock().begin(&mut request);
+            let early = match self.receive(&mut reader, &mut request, streamed, scripted.as_ref()) {
+                Ok(early) => early,
+                Err(e) => {
+                    let mut state = self.lock();
+                    if !state.stopped && !state.ending {
+                        state.violate(format!("the request broke off ({e}): {request}"));
+                    }
+                    return;
                 }
-                return;
-            }
-            let Some(answer) = self.answer(route, request, &stream) else { return };
-            let goes_on = answer.send(&mut stream).unwrap_or(false);
-            if early {
+            };
+            let Some(answer) = self.answer(route, scripted, request, &stream) else { return };
+            let mut goes_on = answer.send(&mut stream).unwrap_or(false);
+            if let Some(mut body) = early {
                 // What still comes is read to its end, or the answer could be lost with the connection.
-                let _ = stream.shutdown(Shutdown::Write);
-                let _ = std::io::copy(&mut reader, &mut std::io::sink());
+                if let Some(gate) = &answer.deaf {
+                    gate.pass();
+                } else if goes_on {
+                    let mut rest = Vec::new();
+                    goes_on = loop {
+                        rest.clear();
+                        match body.read(&mut reader, PIECE, &mut rest) {
+                            Ok(Read::Some) => {}
+                            Ok(Read::End(_)) => break true,
+                            Err(_) => break false,
+                        }
+                    };
+                } else if !answer.resets() {
+                    let _ = stream.shutdown(Shutdown::Write);
+                    let _ = std::io::copy(&mut reader, &mut std::io::sink());
+                }
             }
             if !goes_on {
                 // The listener's copy of the stream would keep it open.
                 let mut state = self.lock();
                 let peer = stream.peer_addr().ok();
-                state.streams.retain(|s| s.peer_addr().ok() != peer);
+                state.sockets.retain(|s| s.peer_addr().ok() != peer);
                 return;
             }
         }
     }
 
+    /// Reads the request's body, as far as the answer to it wants to; gives what is left where that was not the end.
+    fn receive(
+        &self,
+        reader: &mut BufReader<TcpStream>,
+        request: &mut Request,
+        streamed: Option<usize>,
+        scripted: Option<&Answer>,
+    ) -> std::io::Result<Option<Body>> {
+        let mut body = Body::of(request)?;
+        let early = scripted.and_then(|answer| answer.early);
+        let mut stall = scripted.and_then(|answer| answer.stall.as_ref());
+        let forgets = scripted.is_some_and(|answer| answer.forgets);
+        let mut piece = Vec::new();
+        let end = loop {
+            if early.is_some_and(|bytes| request.body_length >= bytes) {
+                break Ok(Some(body));
+            }
+            if let Some((_, gate)) = stall.filter(|(bytes, _)| request.body_length >= *bytes) {
+                gate.pass();
+                stall = None;
+            }
+            let most = [early, stall.map(|(bytes, _)| *bytes)].into_iter().flatten().map(|bytes| bytes - request.body_length);
+            let most = most.min().unwrap_or(PIECE);
+            piece.clear();
+            let read = match body.read(reader, most, &mut piece) {
+                Ok(read) => read,
+                Err(e) => break Err(e),
+            };
+            request.body_length += piece.len();
+            if forgets {
+                piece.clear();
+            }
+            request.body.extend_from_slice(&piece);
+            if let Some(at) = streamed {
+                let shown = &mut self.lock().streamed[at].request;
+                shown.body.extend_from_slice(&piece);
+                shown.body_length = request.body_length;
+            }
+            if let Read::End(trailers) = read {
+                request.trailers = trailers;
+                break Ok(None);
+            }
+        };
+        if let Some(at) = streamed {
+            let mut state = self.lock();
+            state.streamed[at].request.trailers = request.trailers.clone();
+            state.streamed[at].ended = true;
+        }
+        end
+    }
+
     /// Records and judges the request, and finds what to say to it; `None` where nobody listens any more.
-    fn answer(&self, route: Option<Route>, mut request: Request, stream: &TcpStream) -> Option<Answer> {
+    fn answer(&self, route: Option<Route>, scripted: Option<Answer>, mut request: Request, stream: &TcpStream) -> Option<Answer> {
         let mut state = self.lock();
         request.log_length = state.log.as_ref().map_or(0, |log| log.with(<[u8]>::len));
         request.at_ms = super::epoch_ms(Duration::ZERO);
@@ -245,7 +354,7 @@ impl RuntimeApi {
                 Answer::status(404)
             }
             Some(Route::Next) => return self.next(state, &request, stream),
-            Some(Route::Report) => state.report(&request),
+            Some(Route::Report) => state.report(&request, scripted.unwrap_or_else(Answer::accepted)),
             Some(Route::InitError) => state.init_error(&request),
             Some(Route::RestoreNext) => {
                 if state.invoke_phase {
@@ -274,10 +383,12 @@ impl RuntimeApi {
             return Some(Answer::status(403).body(r#"{"errorType":"InvalidStateTransition","errorMessage":"x"}"#));
         }
         state.invoke_phase = true;
-        // What has been tried and did not get through stays behind.
-        let (over, in_flight) = std::mem::take(&mut state.in_flight).into_iter().partition(InFlight::reported);
-        state.in_flight = in_flight;
-        state.done.extend(over.into_iter().map(|i| (i.id, i.invocation_id)));
+        // What has been tried and did not get through stays behind; one of several may still be tried again.
+        if state.concurrency == 1 {
+            let (over, in_flight) = std::mem::take(&mut state.in_flight).into_iter().partition(InFlight::reported);
+            state.in_flight = in_flight;
+            state.done.extend(over.into_iter().map(|i| (i.id, i.invocation_id)));
+        }
         state.waiting += 1;
         let answer = loop {
             if state.stopped || is_gone(stream) {
@@ -293,7 +404,7 @@ impl RuntimeApi {
         if answer.is_whole()
             && let Some((id, invocation_id)) = answer.invocation.clone()
         {
-            state.in_flight.push(InFlight { id, invocation_id, attempts: Vec::new() });
+            state.in_flight.push(InFlight { id, invocation_id, open: false, attempts: Vec::new() });
         }
         Some(answer)
     }
@@ -332,49 +443,77 @@ impl State {
         }
     }
 
-    fn peek(&self, route: Route) -> Option<&Answer> {
-        self.answers.get(&route)?.front()
-    }
-
     fn scripted(&mut self, route: Route) -> Option<Answer> {
         self.answers.get_mut(&route)?.pop_front()
     }
 
-    fn report(&mut self, request: &Request) -> Answer {
+    /// Looks at a request's head: where it goes, the place of its body where that comes bit by bit, and what is to be said to it
+    /// where that bears on how its body is read.
+    fn begin(&mut self, request: &mut Request) -> (Option<Route>, Option<usize>, Option<Answer>) {
+        request.log_length_at_head = self.log.as_ref().map_or(0, |log| log.with(<[u8]>::len));
+        let route = self.route(request);
+        if route != Some(Route::Report) {
+            return (route, None, None);
+        }
+        let key = Report::of(request).key();
+        if let Some(at) = self.position(&key) {
+            if self.in_flight[at].open {
+                self.violate(format!("a report while another one on the same invocation is under way: {request}"));
+            }
+            self.in_flight[at].open = true;
+        } else {
+            self.misplaced(request, &key);
+        }
+        let streamed = request.is_chunked().then(|| {
+            self.streamed.push(Streamed { request: request.clone(), ended: false });
+            self.streamed.len() - 1
+        });
+        let answer = self.scripted(Route::Report).unwrap_or_else(Answer::accepted);
+        (route, streamed, Some(answer))
+    }
+
+    fn position(&self, key: &(String, Option<String>)) -> Option<usize> {
+        self.in_flight.iter().position(|i| (&i.id, &i.invocation_id) == (&key.0, &key.1))
+    }
+
+    /// A report on what is not in flight.
+    fn misplaced(&mut self, request: &Request, key: &(String, Option<String>)) {
+        let complaint = if self.done.contains(key) {
+            format!("a second report: {request}")
+        } else {
+            let known: Vec<_> = self.in_flight.iter().map(|i| (&i.id, &i.invocation_id)).collect();
+            format!("a report for what is not in flight ({known:?} is): {request}")
+        };
+        self.violate(complaint);
+    }
+
+    fn report(&mut self, request: &Request, answer: Answer) -> Answer {
         self.check_user_agent(request);
         let report = Report::of(request);
         if let Err(e) = report.check() {
             self.violate(format!("{e}: {request}"));
         }
-        let answer = self.scripted(Route::Report).unwrap_or_else(Answer::accepted);
         let failed = !answer.is_whole() || answer.status == 0 || answer.status >= 500;
-        let key = (report.id.clone(), report.invocation_id.clone());
-        match self.in_flight.iter_mut().position(|i| (&i.id, &i.invocation_id) == (&key.0, &key.1)) {
-            None if self.done.contains(&key) => {
-                self.violate(format!("a second report: {request}"));
+        let key = report.key();
+        // What is not in flight was judged by its head.
+        if let Some(at) = self.position(&key) {
+            let first = &self.in_flight[at].attempts;
+            let complaint = match first.as_slice() {
+                [] => None,
+                [first] if first.kind != report.kind => Some("a report of the other kind after the first"),
+                [first] if first.body != request.body => Some("the same report with another body"),
+                [_] => None,
+                _ => Some("a report is tried a third time"),
+            };
+            if let Some(complaint) = complaint {
+                self.violate(format!("{complaint}: {request}"));
             }
-            None => {
-                let known: Vec<_> = self.in_flight.iter().map(|i| (&i.id, &i.invocation_id)).collect();
-                let complaint = format!("a report for what is not in flight ({known:?} is): {request}");
-                self.violate(complaint);
-            }
-            Some(at) => {
-                let first = &self.in_flight[at].attempts;
-                let complaint = match first.as_slice() {
-                    [] => None,
-                    [first] if first.kind != report.kind => Some("a report of the other kind after the first"),
-                    [first] if first.body != request.body => Some("the same report with another body"),
-                    [_] => None,
-                    _ => Some("a report is tried a third time"),
-                };
-                if let Some(complaint) = complaint {
-                    self.violate(format!("{complaint}: {request}"));
-                }
-                self.in_flight[at].attempts.push(Attempt { kind: report.kind, body: request.body.clone() });
-                if !failed {
-                    self.in_flight.remove(at);
-                    self.done.push(key);
-                }
+            self.in_flight[at].open = false;
+            self.in_flight[at].attempts.push(Attempt { kind: report.kind, body: request.body.clone() });
+            // A streamed report is never tried again.
+            if !failed || report.is_streamed() {
+                self.in_flight.remove(at);
+                self.done.push(key);
             }
         }
         self.reports.push(report);

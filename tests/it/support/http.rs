@@ -1,7 +1,7 @@
 //! HTTP/1.1 requests, read by hand.
 
 use std::fmt;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader};
 use std::net::TcpStream;
 
 use super::show;
@@ -16,7 +16,13 @@ pub(crate) struct Request {
     pub(crate) version: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
-    /// How many bytes bootstrap had written to its stderr when this came.
+    /// How long the body is, also where it is not kept.
+    pub(crate) body_length: usize,
+    /// What came behind a chunked body.
+    pub(crate) trailers: Vec<(String, String)>,
+    /// How many bytes bootstrap had written to its stderr when the head of this came.
+    pub(crate) log_length_at_head: usize,
+    /// How many bytes bootstrap had written to its stderr when all of this had come.
     pub(crate) log_length: usize,
     /// When it had come, in milliseconds since the epoch.
     pub(crate) at_ms: u128,
@@ -25,10 +31,24 @@ pub(crate) struct Request {
 impl Request {
     /// The only value of a header; panics where it stands twice.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let mut values = self.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str());
+        self.only(&self.headers, name)
+    }
+
+    /// The only value of a trailer; panics where it stands twice.
+    pub(crate) fn trailer(&self, name: &str) -> Option<&str> {
+        self.only(&self.trailers, name)
+    }
+
+    fn only<'a>(&self, fields: &'a [(String, String)], name: &str) -> Option<&'a str> {
+        let mut values = fields.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str());
         let first = values.next();
-        assert_eq!(values.next(), None, "header {name} stands twice in {self}");
+        assert_eq!(values.next(), None, "{name} stands twice in {self}");
         first
+    }
+
+    /// The body's length was not known when it began.
+    pub(super) fn is_chunked(&self) -> bool {
+        self.header("transfer-encoding").is_some()
     }
 
     pub(crate) fn is(&self, method: &str, path_end: &str) -> bool {
@@ -44,6 +64,9 @@ impl fmt::Display for Request {
         }
         if !self.body.is_empty() {
             writeln!(f, "    {}", show(&self.body))?;
+        }
+        for (name, value) in &self.trailers {
+            writeln!(f, "    (trailer) {name}: {}", show(value.as_bytes()))?;
         }
         Ok(())
     }
@@ -63,6 +86,19 @@ fn line(stream: &mut BufReader<TcpStream>) -> io::Result<String> {
     Ok(line.iter().map(|&b| b as char).collect())
 }
 
+/// Reads the lines of a head, or of trailers, to the empty one.
+fn fields(stream: &mut BufReader<TcpStream>) -> io::Result<Vec<(String, String)>> {
+    let mut fields = Vec::new();
+    loop {
+        let line = line(stream)?;
+        if line.is_empty() {
+            return Ok(fields);
+        }
+        let (name, value) = line.split_once(':').ok_or_else(|| bad("a header without a colon"))?;
+        fields.push((name.to_owned(), value.trim().to_owned()));
+    }
+}
+
 /// Reads request line and headers; `None` where the client has closed the connection in between.
 pub(super) fn read_head(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Request>> {
     if stream.fill_buf()?.is_empty() {
@@ -73,40 +109,66 @@ pub(super) fn read_head(stream: &mut BufReader<TcpStream>) -> io::Result<Option<
     let (Some(method), Some(path), Some(version), None) = (words.next(), words.next(), words.next(), words.next()) else {
         return Err(bad("a request line that is not three words"));
     };
-    let mut request = Request { method, path, version, ..Request::default() };
-    loop {
-        let line = line(stream)?;
-        if line.is_empty() {
-            return Ok(Some(request));
+    let headers = fields(stream)?;
+    Ok(Some(Request { method, path, version, headers, ..Request::default() }))
+}
+
+/// A body that is read as it comes.
+pub(super) struct Body {
+    chunked: bool,
+    /// Of the body, or of the chunk that has begun.
+    left: usize,
+    ended: bool,
+}
+
+impl Body {
+    /// The body that the headers announce.
+    pub(super) fn of(request: &Request) -> io::Result<Body> {
+        if let Some(length) = request.header("content-length") {
+            if request.is_chunked() {
+                return Err(bad("a content-length and a transfer-encoding"));
+            }
+            let left = length.parse().map_err(|_| bad("a content-length that is no number"))?;
+            return Ok(Body { chunked: false, left, ended: left == 0 });
         }
-        let (name, value) = line.split_once(':').ok_or_else(|| bad("a header without a colon"))?;
-        request.headers.push((name.to_owned(), value.trim().to_owned()));
+        Ok(Body { chunked: request.is_chunked(), left: 0, ended: !request.is_chunked() })
+    }
+
+    /// Appends what comes next, at most `most` bytes of it.
+    pub(super) fn read(&mut self, stream: &mut BufReader<TcpStream>, most: usize, into: &mut Vec<u8>) -> io::Result<Read> {
+        if self.ended {
+            return Ok(Read::End(Vec::new()));
+        }
+        if self.left == 0 {
+            let size = line(stream)?;
+            self.left = usize::from_str_radix(&size, 16).map_err(|_| bad("a chunk size that is no number"))?;
+            if self.left == 0 {
+                self.ended = true;
+                return Ok(Read::End(fields(stream)?));
+            }
+        }
+        let here = stream.fill_buf()?;
+        if here.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let here = &here[..here.len().min(self.left).min(most)];
+        into.extend_from_slice(here);
+        let length = here.len();
+        stream.consume(length);
+        self.left -= length;
+        if self.left == 0 {
+            if self.chunked && !line(stream)?.is_empty() {
+                return Err(bad("a chunk longer than it says"));
+            }
+            self.ended = !self.chunked;
+        }
+        Ok(Read::Some)
     }
 }
 
-/// Reads the body that the headers announce.
-pub(super) fn read_body(stream: &mut BufReader<TcpStream>, request: &mut Request) -> io::Result<()> {
-    if let Some(length) = request.header("content-length") {
-        let length: usize = length.parse().map_err(|_| bad("a content-length that is no number"))?;
-        request.body = vec![0; length];
-        return stream.read_exact(&mut request.body);
-    }
-    if request.header("transfer-encoding").is_some() {
-        loop {
-            let size = line(stream)?;
-            let size = usize::from_str_radix(&size, 16).map_err(|_| bad("a chunk size that is no number"))?;
-            let from = request.body.len();
-            request.body.resize(from + size, 0);
-            stream.read_exact(&mut request.body[from..])?;
-            if size == 0 {
-                // Trailers, to the empty line.
-                while !line(stream)?.is_empty() {}
-                return Ok(());
-            }
-            if !line(stream)?.is_empty() {
-                return Err(bad("a chunk longer than it says"));
-            }
-        }
-    }
-    Ok(())
+/// How far the body got.
+pub(super) enum Read {
+    Some,
+    /// With its trailers.
+    End(Vec<(String, String)>),
 }

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::api::{Route, RuntimeApi};
+use super::api::{Route, RuntimeApi, Streamed};
 use super::capture::Capture;
 use super::report::Report;
 use super::{Answer, Event, eventually, show};
@@ -161,6 +161,12 @@ impl Setup {
         self
     }
 
+    /// So many invocations may be in flight at once.
+    pub(crate) fn concurrency(mut self, n: usize) -> Setup {
+        self.concurrency = n;
+        self.env("AWS_LAMBDA_MAX_CONCURRENCY", n.to_string())
+    }
+
     /// The state machine's rules are not enforced.
     pub(crate) fn lenient(mut self) -> Setup {
         self.strict = false;
@@ -302,6 +308,38 @@ impl Run {
         })
     }
 
+    /// The report on this invocation, as soon as it is there.
+    #[track_caller]
+    pub(crate) fn report_of(&self, id: &str) -> Report {
+        self.wait(&format!("the report on {id}"), || {
+            assert!(self.api.violations().is_empty(), "the Runtime API would have refused this");
+            self.api.report_of(id)
+        })
+    }
+
+    /// The head of the streamed report number `n`, from 0, and as much of its body as has come.
+    #[track_caller]
+    pub(crate) fn streamed(&self, n: usize) -> Streamed {
+        self.wait(&format!("the head of streamed report number {n}"), || self.api.nth_streamed(n))
+    }
+
+    /// Waits until this, no less and no more, has come of the streamed report number `n`, which has not ended.
+    #[track_caller]
+    pub(crate) fn arrived(&self, n: usize, body: impl AsRef<[u8]>) {
+        let body = body.as_ref();
+        self.wait(&format!("{:?} in streamed report number {n}", show(body)), || {
+            let streamed = self.api.nth_streamed(n)?;
+            assert!(!streamed.ended, "the stream has ended");
+            (streamed.request.body == body).then_some(())
+        });
+    }
+
+    /// Waits until so many calls to `/next` are in flight.
+    #[track_caller]
+    pub(crate) fn waiting(&self, n: usize) {
+        self.wait(&format!("{n} × /next in flight"), || (self.api.waiting() == n).then_some(()));
+    }
+
     /// Waits until every event has been reported and bootstrap asks for the next one.
     #[track_caller]
     pub(crate) fn idle(&self) {
@@ -326,7 +364,12 @@ impl Run {
         self.stderr.with(<[u8]>::to_vec)
     }
 
-    /// What bootstrap had written when this report came.
+    /// What bootstrap had written when the head of this report came.
+    pub(crate) fn log_before_head(&self, report: &Report) -> String {
+        self.stderr.with(|bytes| String::from_utf8_lossy(&bytes[..report.request.log_length_at_head]).into_owned())
+    }
+
+    /// What bootstrap had written when this report had come.
     pub(crate) fn log_before(&self, report: &Report) -> String {
         self.stderr.with(|bytes| String::from_utf8_lossy(&bytes[..report.request.log_length]).into_owned())
     }
@@ -385,8 +428,33 @@ impl Run {
         leftovers(&self.mark).into_iter().filter(|(pid, _)| *pid != self.pid()).collect()
     }
 
+    /// Bootstrap's children, by their state's letter in /proc: `Z` is a zombie.
+    pub(crate) fn children(&self) -> Vec<char> {
+        let parent = self.pid().to_string();
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        let stats = entries.filter_map(|e| std::fs::read_to_string(e.path().join("stat")).ok());
+        // pid (name) state ppid …
+        let fields = stats.filter_map(|stat| stat.rsplit_once(") ").map(|(_, rest)| rest.to_owned()));
+        fields.filter(|f| f.split(' ').nth(1) == Some(&parent)).filter_map(|f| f.chars().next()).collect()
+    }
+
+    /// How many descriptors bootstrap has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+
+    /// A line of bootstrap's /proc/PID/status that is in kB: `VmHWM` is the most memory that it had, `VmRSS` what it has.
+    pub(crate) fn memory_kb(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Sends bootstrap a signal.
     pub(crate) fn signal(&mut self, signal: Signal) {
+        if ![Signal::STOP, Signal::CONT].contains(&signal) {
+            self.api.set_ending();
+        }
         self.killed |= signal == Signal::KILL;
         kill_process(Pid::from_raw(self.pid()).unwrap(), signal).unwrap();
     }
@@ -461,6 +529,7 @@ impl Run {
         if self.status.is_none() && !self.killed {
             let running = self.child.try_wait().unwrap().is_none();
             if running {
+                self.api.set_ending();
                 kill_process(Pid::from_raw(self.pid()).unwrap(), Signal::TERM).unwrap();
             }
             let child = &mut self.child;
