@@ -35,6 +35,8 @@ mod it {
     mod readiness;
     /// The README: its tables against the code, its commands against what they print.
     mod readme;
+    /// The harness's own referee: what it sees and what it refuses.
+    mod referee;
     /// Faults that were found once.
     mod regressions;
     /// Replies that keep the rules, and what is posted for them.

@@ -300,6 +300,11 @@ impl Event {
         self
     }
 
+    pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Event {
+        self.body = body.into();
+        self
+    }
+
     pub(crate) fn invocation_id(mut self, id: &str) -> Event {
         self.invocation_id = Some(id.to_owned());
         self

@@ -111,9 +111,15 @@ impl Setup {
         Setup::new().env("_HANDLER", handler).env("LAMBDA_TASK_ROOT", fixture("handlers"))
     }
 
-    /// The handler that does what its events say; `tests/fixtures/handlers/does_as_told.py` lists the steps.
+    /// The handler that does what its events say; `tests/fixtures/handlers/steps.py` lists the steps.
     pub(crate) fn told() -> Setup {
         Setup::of("does_as_told.py")
+    }
+
+    /// A shell script as handler, in this mode. It is `$0` with no arguments, and notes its start.
+    pub(crate) fn script(mode: &str, script: &str) -> Setup {
+        let script = format!("echo $$ >> \"$TEST_DIR/starts\"\n{script}");
+        Setup::new().env("BOOTSTRAP_MODE", mode).arg("sh").arg("-c").arg(script)
     }
 
     pub(crate) fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Setup {
