@@ -45,4 +45,6 @@ mod it {
     mod runtime_api;
     /// Signals, grace, and what is left of the handler's processes.
     mod shutdown;
+    /// Streamed replies: what arrives when, how a stream ends, and a Runtime API that does not keep up.
+    mod streams;
 }
