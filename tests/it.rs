@@ -21,6 +21,8 @@ mod it {
     mod deadline;
     /// The fault table in the invoke phase, restarts, and the crash-loop limit.
     mod faults;
+    /// Mode `filter`: the bare event in, the bare response out.
+    mod filter;
     /// The fault table in the init phase: what can't be started, and settings that can't be.
     mod init_errors;
     /// `bootstrap invoke`: the command line, and the execution environment behind it.
