@@ -33,6 +33,8 @@ mod it {
     mod malformed;
     /// The message to the handler, byte for byte.
     mod messages;
+    /// Mode `oneshot`: one process per event.
+    mod oneshot;
     /// When a handler counts as started.
     mod readiness;
     /// The README: its tables against the code, its commands against what they print.
