@@ -15,6 +15,8 @@ mod it {
 
     /// Section 1: which process runs, with which arguments, environment and working directory.
     mod command;
+    /// Several invocations in flight: in several processes, and in one.
+    mod concurrency;
     /// The message's context: what comes from headers and what from the environment.
     mod context;
     /// The deadline: what happens when a handler is too late, and which margins hold.
