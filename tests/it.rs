@@ -51,6 +51,8 @@ mod it {
     mod runtime_api;
     /// Signals, grace, and what is left of the handler's processes.
     mod shutdown;
+    /// Ten thousand events in each mode, and what is left of them.
+    mod soak;
     /// Streamed replies: what arrives when, how a stream ends, and a Runtime API that does not keep up.
     mod streams;
 }
