@@ -5,4 +5,5 @@ pub mod lines;
 pub mod message;
 pub mod reply;
 mod scanner;
+pub mod stream;
 pub mod structure;
