@@ -113,7 +113,7 @@ impl Running {
     #[must_use]
     pub fn standing(&self, id: &str, in_flight: Option<&str>) -> Standing {
         if in_flight == Some(id) {
-            Standing::InFlight
+            Standing::InFlight { streaming: false }
         } else if self.past.iter().any(|past| past == id) {
             Standing::Past
         } else {

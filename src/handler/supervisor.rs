@@ -671,8 +671,10 @@ impl Supervisor {
                 self.answered(outcome, false, pipe);
             }
             Line::Reply(_, Reply::Error(document)) => self.answered(Outcome::Error(document), false, pipe),
+            Line::Reply(_, Reply::Stream(_) | Reply::Chunk(_) | Reply::End) => self
+                .failed(&Fault::InvalidReply("the reply is streamed, which this version of bootstrap does not support yet".into())),
             Line::Malformed(_, why) => self.failed(&Fault::InvalidReply(why)),
-            Line::Stale(id) => {
+            Line::Stale { id, .. } => {
                 self.logs.warn(Some(&id), "a reply was dropped: its invocation is over (the reply is late or repeated)")
             }
             Line::Ready { .. } => self.ready_message(),
@@ -689,7 +691,7 @@ impl Supervisor {
         let id = reply::begins(start);
         let standing = id.as_deref().map(|id| handler.standing(id, sent));
         let (fate, is_answer) = match (standing, source) {
-            (Some(Standing::InFlight), _) => (LongLine::Discard, true),
+            (Some(Standing::InFlight { .. }), _) => (LongLine::Discard, true),
             (Some(Standing::Past), _) | (Some(Standing::Unknown), Source::ReplyFd) => (LongLine::Discard, false),
             (_, Source::Stdout) => (LongLine::Log, false),
             // Nothing but replies comes on descriptor 3, so this is one, whatever it begins with.
