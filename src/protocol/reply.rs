@@ -65,6 +65,8 @@ pub enum Line {
     NotReady(ErrorDocument),
     /// On descriptor 3: none of these. What is wrong with it.
     Garbage(String),
+    /// Of a filter: an answer to nothing.
+    Surplus,
 }
 
 /// What a handler answers, whole or piece by piece.
@@ -202,6 +204,11 @@ fn reply(line: &Bytes, envelope: &Envelope<'_>, member: Member, streaming: bool)
         }
         (other, _) => Err(format!("has \"{}\" with no open stream; a reply with \"stream\" opens it", other.name())),
     }
+}
+
+/// A control message, where this line is one.
+pub(super) fn control_message(line: &Bytes) -> Option<Line> {
+    control(line, &Envelope::read(line).ok()?)
 }
 
 fn control(line: &Bytes, envelope: &Envelope<'_>) -> Option<Line> {
