@@ -120,6 +120,7 @@ impl Conversation {
         if self.mode == Mode::JsonLines {
             return reply::read(line, source, |id| owed.standing(id));
         }
+        self.uses_reply_fd |= source == Source::ReplyFd;
         if self.is_log(source) {
             return Line::Log;
         }
@@ -190,5 +191,120 @@ impl Conversation {
     /// Once a line has come on descriptor 3, stdout is a log.
     fn is_log(&self, source: Source) -> bool {
         self.uses_reply_fd && source == Source::Stdout
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a handler owes in a test.
+    struct Owing(&'static [&'static str]);
+
+    impl Owed for Owing {
+        fn standing(&self, id: &str) -> Standing {
+            if self.0.contains(&id) { Standing::InFlight { streaming: false } } else { Standing::Unknown }
+        }
+
+        fn only(&self) -> Option<&str> {
+            if let [only] = self.0 { Some(only) } else { None }
+        }
+
+        fn any(&self) -> bool {
+            !self.0.is_empty()
+        }
+    }
+
+    fn bytes(text: &'static str) -> Bytes {
+        Bytes::from_static(text.as_bytes())
+    }
+
+    fn response(text: &'static str) -> Line {
+        Line::Reply("now".to_owned(), Reply::Response(bytes(text)))
+    }
+
+    #[test]
+    fn a_filters_lines_are_logs_then_one_answer_an_event_then_surplus() {
+        let mut filter = Conversation::new(Mode::Filter, false);
+        assert_eq!(filter.line(&bytes("1"), Source::Stdout, &Owing(&[])), Line::Log);
+        assert_eq!(filter.line(&bytes("{\"ready\":true}"), Source::Stdout, &Owing(&[])), Line::Log);
+        filter.begin();
+        assert_eq!(filter.line(&bytes("1"), Source::Stdout, &Owing(&["now"])), response("1"));
+        assert_eq!(filter.line(&bytes("2"), Source::Stdout, &Owing(&[])), Line::Surplus);
+        assert!(matches!(filter.line(&bytes("no"), Source::Stdout, &Owing(&["now"])), Line::Malformed(id, _) if id == "now"));
+        assert_eq!(filter.line(&bytes("3"), Source::ReplyFd, &Owing(&["now"])), response("3"));
+        for owing in [Owing(&["now"]), Owing(&[])] {
+            assert_eq!(filter.line(&bytes("4"), Source::Stdout, &owing), Line::Log, "descriptor 3 is in use");
+        }
+    }
+
+    #[test]
+    fn a_filter_is_heard_to_be_ready_where_that_is_expected_and_only_before_its_first_event() {
+        let mut filter = Conversation::new(Mode::Filter, true);
+        let ready = bytes("{\"ready\":true}");
+        assert!(matches!(filter.line(&ready, Source::Stdout, &Owing(&[])), Line::Ready { .. }));
+        assert_eq!(filter.line(&bytes("hello"), Source::Stdout, &Owing(&[])), Line::Log);
+        filter.begin();
+        assert_eq!(filter.line(&ready, Source::Stdout, &Owing(&["now"])), response("{\"ready\":true}"));
+    }
+
+    #[test]
+    fn the_rest_of_a_channel_is_an_answer_only_where_the_mode_says_so() {
+        let rest = |mode, ending, text: &'static str, source| {
+            let mut conversation = Conversation::new(mode, false);
+            conversation.begin();
+            conversation.rest(|| bytes(text), source, ending, &Owing(&["now"]))
+        };
+        for (mode, ending, text, fate) in [
+            (Mode::JsonLines, Ending::Closed, "{\"id\":\"now\",\"response\":1}", Rest::Line),
+            (Mode::JsonLines, Ending::Closed, "{\"id\":\"now\",\"response\":", Rest::Wait),
+            (Mode::JsonLines, Ending::LivesOn, "{\"id\":\"now\",\"response\":", Rest::Line),
+            (Mode::JsonLines, Ending::Exited(0), "{\"id\":\"now\",\"response\":", Rest::Log),
+            (Mode::JsonLines, Ending::Killed, "{\"id\":\"now\",\"response\":", Rest::Log),
+            (Mode::Filter, Ending::Closed, "1", Rest::Wait),
+            (Mode::Filter, Ending::LivesOn, "1", Rest::Log),
+            (Mode::Filter, Ending::Exited(0), "1", Rest::Line),
+            (Mode::Filter, Ending::Exited(1), "1", Rest::Log),
+            (Mode::Filter, Ending::Killed, "1", Rest::Log),
+            (Mode::OneShot, Ending::Closed, "1", Rest::Wait),
+            (Mode::OneShot, Ending::LivesOn, "1", Rest::Wait),
+            (Mode::OneShot, Ending::Exited(0), "1", Rest::Line),
+            (Mode::OneShot, Ending::Exited(1), "1", Rest::Log),
+            (Mode::OneShot, Ending::Killed, "1", Rest::Log),
+        ] {
+            assert_eq!(rest(mode, ending, text, Source::Stdout), fate, "{mode:?} {ending:?} {text}");
+        }
+    }
+
+    #[test]
+    fn what_a_one_shot_program_wrote_is_its_answer_unless_it_used_descriptor_3() {
+        let mut program = Conversation::new(Mode::OneShot, false);
+        program.begin();
+        assert_eq!(program.silence(&Owing(&["now"])), Some(response("null")));
+        assert_eq!(program.silence(&Owing(&[])), None);
+        assert_eq!(Conversation::new(Mode::Filter, false).silence(&Owing(&["now"])), None);
+        assert_eq!(program.line(&bytes("a\nb\n"), Source::Stdout, &Owing(&["now"])), response("\"a\\nb\""));
+        assert!(program.heard_reply_fd(), "stdout is a log from now on");
+        assert!(!program.heard_reply_fd(), "it was told already");
+        assert_eq!(program.line(&bytes("a"), Source::Stdout, &Owing(&["now"])), Line::Log);
+        assert_eq!(program.rest(|| bytes("a"), Source::Stdout, Ending::Exited(0), &Owing(&["now"])), Rest::Log);
+        assert_eq!(program.line(&bytes("1"), Source::ReplyFd, &Owing(&["now"])), response("1"));
+    }
+
+    #[test]
+    fn a_line_too_long_is_what_its_beginning_says() {
+        let reply = b"{\"id\":\"now\",\"response\":\"aaa";
+        let mut lines = Conversation::new(Mode::JsonLines, false);
+        assert_eq!(lines.long_line(reply, Source::Stdout, &Owing(&["now", "other"])), Long::Answer("now".to_owned()));
+        assert_eq!(lines.long_line(b"aaa", Source::Stdout, &Owing(&["now"])), Long::Log);
+        assert_eq!(lines.long_line(b"aaa", Source::ReplyFd, &Owing(&["now"])), Long::Answer("now".to_owned()));
+        assert_eq!(lines.long_line(b"aaa", Source::ReplyFd, &Owing(&["now", "other"])), Long::Garbage);
+        assert_eq!(lines.long_line(b"aaa", Source::ReplyFd, &Owing(&[])), Long::Stale(None));
+        assert_eq!(lines.long_line(reply, Source::ReplyFd, &Owing(&[])), Long::Stale(Some("now".to_owned())));
+        let mut filter = Conversation::new(Mode::Filter, false);
+        assert_eq!(filter.long_line(b"aaa", Source::Stdout, &Owing(&[])), Long::Log);
+        filter.begin();
+        assert_eq!(filter.long_line(b"aaa", Source::Stdout, &Owing(&["now"])), Long::Answer("now".to_owned()));
+        assert_eq!(filter.long_line(b"aaa", Source::Stdout, &Owing(&[])), Long::Surplus);
     }
 }

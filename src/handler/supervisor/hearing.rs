@@ -194,7 +194,7 @@ impl Supervisor {
         match meaning {
             Line::Log => self.log(line),
             Line::Reply(id, reply) => self.reply(&id, reply, pipe),
-            Line::Malformed(id, why) => self.malformed(&id, why),
+            Line::Malformed(id, why) => self.malformed(&id, why, pipe),
             Line::Stale { id, is_last } => self.stale(&id, is_last),
             Line::Ready { concurrency, cancel } => self.ready_message(concurrency, cancel),
             Line::NotReady(document) => self.not_ready(document),
@@ -263,13 +263,13 @@ impl Supervisor {
     }
 
     /// A malformed reply ends its invocation. A handler that owes others too may still answer these.
-    fn malformed(&mut self, id: &str, why: String) {
+    fn malformed(&mut self, id: &str, why: String, pipe: Pipe) {
         let fault = Fault::InvalidReply(why);
         let owes_others = self.handler.as_ref().is_some_and(|handler| handler.debts.in_flight.len() > 1);
         if !owes_others {
             return self.failed(&fault);
         }
-        self.read_logs_before(Pipe::Reply);
+        self.read_logs_before(pipe);
         let Some(handler) = &mut self.handler else { return };
         let Some(in_flight) = handler.debts.take(id) else { return };
         let document = fault.document(handler.tail.lines(in_flight.lines_before));
