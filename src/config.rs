@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::fault::Fault;
+use crate::protocol::conversation::Mode;
 
 const COMMAND: &str = "BOOTSTRAP_COMMAND";
 const MODE: &str = "BOOTSTRAP_MODE";
@@ -51,6 +52,10 @@ pub struct CommandLine {
 pub struct Config {
     /// What to run.
     pub command: CommandLine,
+    /// How to talk to it.
+    pub mode: Mode,
+    /// How many invocations are in flight at once.
+    pub concurrency: u32,
     /// The handler's working directory, absolute.
     pub task_root: PathBuf,
     /// Where a command without `/` is looked up after the task root.
@@ -120,13 +125,16 @@ impl Config {
         };
         let milliseconds = |name, least, most| Ok(number(name, least, most)?.map(|number| Duration::from_millis(number.into())));
 
-        let mode = choice(MODE, &["jsonl", "filter", "oneshot"])?.unwrap_or("jsonl");
-        if mode != "jsonl" {
-            return Err(unsupported(MODE, mode, "this version of bootstrap supports jsonl alone"));
-        }
-        let readiness = match choice(READY, &["auto", "message", "none"])? {
-            Some("message") => Readiness::Message,
-            Some("none") => Readiness::None,
+        let mode = match choice(MODE, &["jsonl", "filter", "oneshot"])? {
+            Some("filter") => Mode::Filter,
+            Some("oneshot") => Mode::OneShot,
+            _ => Mode::JsonLines,
+        };
+        let readiness = match (choice(READY, &["auto", "message", "none"])?, mode) {
+            // There is nothing to wait for.
+            (_, Mode::OneShot) => Readiness::None,
+            (Some("message"), _) => Readiness::Message,
+            (Some("none"), _) | (None, Mode::Filter) => Readiness::None,
             _ => Readiness::Auto,
         };
         // Lambda's own variables are read leniently: what makes no sense is as good as missing.
@@ -139,7 +147,12 @@ impl Config {
         let init_timeout = milliseconds(INIT_TIMEOUT_MS, 1, 900_000)?.unwrap_or(init_limit);
         let deadline_margin = milliseconds(DEADLINE_MARGIN_MS, 0, 60_000)?;
         let max_restarts = number(MAX_RESTARTS, 1, 1000)?.unwrap_or(10);
-        refuse_concurrency(number(CONCURRENCY, 1, 1000)?, platform(MAX_CONCURRENCY))?;
+        // What is no number from 1 up means 1, and no function has thousands of slots.
+        let slots = || platform(MAX_CONCURRENCY)?.parse::<u64>().ok().map(|slots| slots.clamp(1, 1000));
+        let concurrency = match number(CONCURRENCY, 1, 1000)? {
+            Some(concurrency) => concurrency,
+            None => slots().and_then(|slots| u32::try_from(slots).ok()).unwrap_or(1),
+        };
         let stop_grace = milliseconds(STOP_GRACE_MS, 0, 60_000)?.unwrap_or(Duration::from_millis(200));
         let graceful_shutdown = choice(GRACEFUL_SHUTDOWN, &["true", "false"])? == Some("true");
         let command = command(environment, arguments)?;
@@ -162,6 +175,8 @@ impl Config {
         });
         Ok(Self {
             command,
+            mode,
+            concurrency,
             task_root,
             path: environment.get("PATH").unwrap_or_default(),
             readiness,
@@ -187,26 +202,6 @@ fn text(environment: &impl Environment, name: &'static str) -> Result<Option<Str
 
 fn invalid(name: &str, value: &str, allowed: &str) -> Fault {
     Fault::InvalidConfiguration(format!("{name}=\"{value}\" is not valid: {allowed}"))
-}
-
-fn unsupported(name: &str, value: &str, why: &str) -> Fault {
-    Fault::InvalidConfiguration(format!("{name}=\"{value}\" is not supported yet: {why}"))
-}
-
-/// `AWS_LAMBDA_MAX_CONCURRENCY` is Lambda's to set, on managed instances; what is no number from 1 up means 1.
-fn refuse_concurrency(setting: Option<u32>, platform: Option<String>) -> Result<(), Fault> {
-    match (setting, platform) {
-        (Some(1), _) => Ok(()),
-        (Some(several), _) => {
-            Err(unsupported(CONCURRENCY, &several.to_string(), "this version of bootstrap handles 1 event at a time"))
-        }
-        (None, Some(value)) if value.parse::<u64>().is_ok_and(|number| number > 1) => Err(unsupported(
-            MAX_CONCURRENCY,
-            &value,
-            "this version of bootstrap handles 1 event at a time; set BOOTSTRAP_CONCURRENCY=1 to run with that",
-        )),
-        (None, _) => Ok(()),
-    }
 }
 
 fn command(environment: &impl Environment, arguments: &[OsString]) -> Result<CommandLine, Fault> {
@@ -320,15 +315,36 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_later_is_refused_and_says_so() {
-        for (name, value) in [(MODE, "filter"), (MODE, "oneshot"), (CONCURRENCY, "2"), (MAX_CONCURRENCY, "8")] {
-            let Err(Fault::InvalidConfiguration(message)) = of(&[(name, value)]) else { panic!("{name}={value} was taken") };
-            assert!(message.contains(name) && message.contains("not supported yet"), "{message}");
+    fn the_mode_decides_what_readiness_means_by_default() {
+        for (mode, ready, means) in [
+            ("jsonl", "", Readiness::Auto),
+            ("filter", "", Readiness::None),
+            ("oneshot", "", Readiness::None),
+            ("filter", "auto", Readiness::Auto),
+            ("filter", "message", Readiness::Message),
+            ("oneshot", "message", Readiness::None),
+            ("jsonl", "none", Readiness::None),
+        ] {
+            assert_eq!(of(&[(MODE, mode), (READY, ready)]).unwrap().readiness, means, "{mode} {ready}");
         }
-        for value in ["0", "1", "-3", "many"] {
-            assert!(of(&[(MAX_CONCURRENCY, value)]).is_ok(), "{value}");
+    }
+
+    #[test]
+    fn concurrency_is_the_settings_then_the_platforms_then_1() {
+        for (setting, platform, concurrency) in [
+            ("", "", 1),
+            ("", "8", 8),
+            ("2", "8", 2),
+            ("1", "8", 1),
+            ("1000", "", 1000),
+            ("", "0", 1),
+            ("", "-3", 1),
+            ("", "many", 1),
+            ("", "5000", 1000),
+        ] {
+            let config = of(&[(CONCURRENCY, setting), (MAX_CONCURRENCY, platform)]).unwrap();
+            assert_eq!(config.concurrency, concurrency, "{setting} {platform}");
         }
-        assert!(of(&[(MAX_CONCURRENCY, "8"), (CONCURRENCY, "1")]).is_ok());
     }
 
     #[test]

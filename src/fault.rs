@@ -38,6 +38,15 @@ pub enum Fault {
         /// How it ended.
         exit: Exit,
     },
+    /// In `oneshot`: the program did not end in success.
+    #[error("the program ended with {exit}, and only status 0 is success{}", hint(*.exit, false))]
+    ProgramFailed {
+        /// How it ended.
+        exit: Exit,
+    },
+    /// Another reply of the same handler has led to its end.
+    #[error("the handler was ended before it replied: it did not end the line of another reply, which is too large, in time")]
+    EndedForAnother,
     /// The handler closed its stdin without having read the event, and lives on.
     #[error("the handler closed its stdin before it read the event; a handler reads one event a line until its stdin ends")]
     StdinClosed,
@@ -46,10 +55,11 @@ pub enum Fault {
     Unready(Box<ErrorDocument>),
     /// The deadline, less the margin.
     #[error(
-        "the handler did not reply within {} ms (the invocation had {} ms, less a margin of {} ms to report this){}; \
-         its process group was ended",
+        "the handler did not {} within {} ms (the invocation had {} ms, less a margin of {} ms to report this){}; {}",
+        if *.was_streaming { "end its stream" } else { "reply" },
         .had.saturating_sub(*.margin).as_millis(), .had.as_millis(), .margin.as_millis(),
-        if *.has_read { "" } else { ", and did not read its event from stdin" }
+        if *.has_read { "" } else { ", and did not read its event from stdin" },
+        if *.goes_on { "it goes on with its other invocations" } else { "its process group was ended" }
     )]
     Timeout {
         /// From the event's arrival to Lambda's deadline.
@@ -58,6 +68,10 @@ pub enum Fault {
         margin: Duration,
         /// Whether the handler has read any of the event.
         has_read: bool,
+        /// Whether it had begun to answer.
+        was_streaming: bool,
+        /// Whether it is kept, for the sake of others that it has in flight or has answered.
+        goes_on: bool,
     },
     /// A malformed reply. The text says what is wrong with it, where, and quotes it.
     #[error("{0}")]
@@ -65,6 +79,15 @@ pub enum Fault {
     /// The handler closed every reply channel but lives on.
     #[error("the handler closed its stdout and descriptor 3, so it can't reply, but it lives on; keep one of them open")]
     ReplyChannelClosed,
+    /// In `filter`: the payload is not one JSON value, so no line can carry it.
+    #[error(
+        "the payload ({size} bytes) is not one JSON value in UTF-8, and in mode filter the handler gets nothing but JSON lines; \
+         modes jsonl and oneshot take any payload"
+    )]
+    InvalidEvent {
+        /// In bytes.
+        size: usize,
+    },
     /// A response over the platform's limit.
     #[error(
         "the response has {} bytes, and a function may return at most {} (6 MiB + 100); return less, \
@@ -82,7 +105,7 @@ pub const LARGEST_RESPONSE: usize = 6 * 1024 * 1024 + 100;
 
 impl Fault {
     /// Every `errorType` there is, as the README lists them.
-    pub const ERROR_TYPES: [&str; 9] = [
+    pub const ERROR_TYPES: [&str; 10] = [
         "Runtime.InvalidConfiguration",
         "Runtime.HandlerNotFound",
         "Runtime.InvalidEntrypoint",
@@ -90,6 +113,7 @@ impl Fault {
         "Runtime.ExitError",
         "Function.Timeout",
         "Runtime.InvalidReply",
+        "Function.InvalidEvent",
         "Runtime.ReplyChannelClosed",
         "Function.ResponseSizeTooLarge",
     ];
@@ -102,11 +126,15 @@ impl Fault {
             Self::HandlerNotFound(_) => "Runtime.HandlerNotFound",
             Self::InvalidEntrypoint(_) => "Runtime.InvalidEntrypoint",
             Self::InitTimeout(_) => "Runtime.InitTimeout",
-            Self::ExitBeforeReady { .. } | Self::ExitBeforeReply { .. } | Self::StdinClosed | Self::Unready(_) => {
-                "Runtime.ExitError"
-            }
+            Self::ExitBeforeReady { .. }
+            | Self::ExitBeforeReply { .. }
+            | Self::ProgramFailed { .. }
+            | Self::EndedForAnother
+            | Self::StdinClosed
+            | Self::Unready(_) => "Runtime.ExitError",
             Self::Timeout { .. } => "Function.Timeout",
             Self::InvalidReply(_) => "Runtime.InvalidReply",
+            Self::InvalidEvent { .. } => "Function.InvalidEvent",
             Self::ReplyChannelClosed => "Runtime.ReplyChannelClosed",
             Self::ResponseSizeTooLarge { .. } => "Function.ResponseSizeTooLarge",
         }
@@ -141,6 +169,11 @@ mod tests {
         for (fault, text) in [
             (Fault::ExitBeforeReply { exit: Exit::Status(7) }, "the handler ended with exit status 7 before it replied"),
             (
+                Fault::ProgramFailed { exit: Exit::Status(127) },
+                "the program ended with exit status 127, and only status 0 is success; \
+                 status 127 from a shell or env means that a command was not found",
+            ),
+            (
                 Fault::ExitBeforeReply { exit: Exit::Signal(9) },
                 "the handler ended with signal SIGKILL before it replied; bootstrap did not send it: the usual sender is the kernel, \
                  when memory runs out",
@@ -151,14 +184,42 @@ mod tests {
                  and ends when its stdin ends",
             ),
             (
-                Fault::Timeout { had: Duration::from_millis(3000), margin: Duration::from_millis(150), has_read: true },
+                Fault::Timeout {
+                    had: Duration::from_millis(3000),
+                    margin: Duration::from_millis(150),
+                    has_read: true,
+                    was_streaming: false,
+                    goes_on: false,
+                },
                 "the handler did not reply within 2850 ms (the invocation had 3000 ms, less a margin of 150 ms to report this); \
                  its process group was ended",
             ),
             (
-                Fault::Timeout { had: Duration::from_millis(1000), margin: Duration::from_millis(100), has_read: false },
+                Fault::Timeout {
+                    had: Duration::from_millis(1000),
+                    margin: Duration::from_millis(100),
+                    has_read: false,
+                    was_streaming: false,
+                    goes_on: false,
+                },
                 "the handler did not reply within 900 ms (the invocation had 1000 ms, less a margin of 100 ms to report this), \
                  and did not read its event from stdin; its process group was ended",
+            ),
+            (
+                Fault::Timeout {
+                    had: Duration::from_millis(3000),
+                    margin: Duration::from_millis(150),
+                    has_read: true,
+                    was_streaming: true,
+                    goes_on: true,
+                },
+                "the handler did not end its stream within 2850 ms (the invocation had 3000 ms, less a margin of 150 ms to report this); \
+                 it goes on with its other invocations",
+            ),
+            (
+                Fault::InvalidEvent { size: 4 },
+                "the payload (4 bytes) is not one JSON value in UTF-8, and in mode filter the handler gets nothing but JSON lines; \
+                 modes jsonl and oneshot take any payload",
             ),
             (
                 Fault::ResponseSizeTooLarge { size: Some(6_291_557) },
@@ -187,10 +248,13 @@ mod tests {
             Fault::InitTimeout(time),
             Fault::ExitBeforeReady { exit },
             Fault::ExitBeforeReply { exit },
+            Fault::ProgramFailed { exit },
+            Fault::EndedForAnother,
             Fault::StdinClosed,
             Fault::Unready(Box::new(ErrorDocument::new("A", "b", Vec::new()))),
-            Fault::Timeout { had: time, margin: time, has_read: true },
+            Fault::Timeout { had: time, margin: time, has_read: true, was_streaming: false, goes_on: false },
             Fault::InvalidReply(text()),
+            Fault::InvalidEvent { size: 0 },
             Fault::ReplyChannelClosed,
             Fault::ResponseSizeTooLarge { size: None },
         ];

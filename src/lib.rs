@@ -8,15 +8,21 @@
 //! ```text
 //!                    ┌──────────────────────────── bootstrap ────────────────────────────┐
 //!  Runtime API ────▶ │ runtime::api ─▶ Invocation ─▶ protocol::message ─▶ handler::stdin │ ────▶ fd 0
-//!  (or local)        │      ▲                            handler::supervisor             │       the handler's
-//!              ◀──── │   Report ◀──── Outcome ◀───── protocol::reply ◀── handler::channel│ ◀──── fd 1, fd 3
+//!  (or local)        │      ▲             handler::pool, a handler::supervisor a place   │       a handler's
+//!              ◀──── │   Report ◀──── Outcome ◀── protocol::conversation ◀─ ::channel    │ ◀──── fd 1, fd 3
 //!                    │                                        log ◀── handler::channel   │ ◀──── fd 2 (and fd 1)
 //!  CloudWatch  ◀──── │ ◀───────────────────────────────── stderr                         │
 //!                    └───────────────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! Data goes one way round: Runtime API, [`Invocation`](runtime::invocation::Invocation), message, handler, reply,
-//! [`Outcome`](handler::Outcome), [`Report`](runtime::report::Report), Runtime API.
+//! [`Outcome`](handler::Outcome), [`Report`](runtime::report::Report), Runtime API. With concurrency N there are N loops, and the pool
+//! decides which handler gets an event; a streamed response is an outcome that goes on, [`Parts`](handler::stream::Parts) after parts.
+//!
+//! The loop does not know the modes, and neither does the supervisor: what goes out for an event is the
+//! [`Encoder`](protocol::message::Encoder)'s to know, and what a line means the
+//! [`Conversation`](protocol::conversation::Conversation)'s. To a one-shot program's conversation all that comes until the end of the
+//! process is one line.
 //!
 //! # The rooms
 //!
@@ -29,9 +35,13 @@
 //! | HTTP toward Lambda: retries, refusals, headers | [`runtime::api`] |
 //! | headers and body of an event | [`runtime::invocation`] |
 //! | what is posted, and the X-Ray cause | [`runtime::report`], [`runtime::cause`] |
-//! | the line that the handler gets | [`protocol::message`], and [`protocol::structure`] for what may travel in it |
-//! | what a handler's line means | [`protocol::reply`], and [`protocol::lines`] for what a line is |
+//! | a response that is posted bit by bit | [`runtime::stream`], and [`handler::stream`] for what waits |
+//! | what the handler gets: a line, or stdin and environment | [`protocol::message`], and [`protocol::structure`] for what may travel in it |
+//! | what differs between jsonl, filter and oneshot | [`protocol::conversation`] |
+//! | what a handler's line means | [`protocol::reply`], [`protocol::stream`], [`protocol::whole`], and [`protocol::lines`] for what a line is |
+//! | which handler gets an event | [`handler::pool`] |
 //! | one handler over time: started, ready, replaced, ended | [`handler::supervisor`] |
+//! | an invocation until its one answer | [`handler::in_flight`] |
 //! | its process with its channels | [`handler::running`], [`handler::channel`], [`handler::stdin`] |
 //! | the command, and why it can't run | [`handler::command`] |
 //! | fork, exec, signals, reaping, what is left behind | [`handler::process`] |
@@ -53,18 +63,18 @@
 //!   and the response from the pipe to the socket, as slices of what was read.
 //! - Invoking never returns `Err`: whatever can happen to an invocation is an [`Outcome`](handler::Outcome). `Err` in the loop means
 //!   that the runtime can't go on.
-//! - There are no two reports for an invocation: posting consumes the [`Report`](runtime::report::Report), and the
-//!   [`Supervisor`](handler::supervisor::Supervisor) gives up its end of an invocation when it answers.
-//! - A handler that owes an answer never sees another event: it is ended first. A process's handle exists only while it runs.
+//! - There are no two reports for an invocation: posting consumes the [`Report`](runtime::report::Report), and concluding an
+//!   [`InFlight`](handler::in_flight::InFlight) consumes that.
+//! - A handler that owes as many answers as it takes at a time never sees another event. A process's handle exists only while it runs.
 //! - A reply that was written before the exit, or before the deadline, is never overlooked: both read what is in the pipes first.
 //! - No wait is without a bound but those for what Lambda may hold for hours: `/next`, `/restore/next` and an extension's event.
-//! - No task is left running: the few there are (the supervisor, the signals, the reaper) begin in `runtime::phases`, which waits for
-//!   the supervisor, and end with the runtime.
+//! - No task is left running: the few there are (the loops, the supervisors, the signals, the reaper) end with the runtime, and
+//!   `runtime::phases` waits for those that owe something.
 //! - Nobody but [`handler::process`] waits for processes: two waiters steal each other's exits.
 //!
 //! # Decisions that show everywhere
 //!
-//! One thread: for one event at a time it was measured faster and smaller than several, and the parent-death signal of a handler
+//! One thread: it was measured faster and smaller than several, and the parent-death signal of a handler
 //! follows the thread that started it. The supervisor waits for the next of a closed set of events and deals with it without waiting
 //! again, so nothing is ever half done when the next one comes. Errors by which code decides are closed enums; at the edges they are
 //! one line that says what happened, where, and what to do.

@@ -20,12 +20,18 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// Reads from this end of a pipe.
+    /// Reads from this end of a pipe; where it `is_whole`, all that comes is one line until it is told to [`Self::split`].
     ///
     /// # Errors
     /// When the descriptor can't be watched.
-    pub fn new(pipe: OwnedFd) -> io::Result<Self> {
-        Ok(Self { pipe: Receiver::from_owned_fd(pipe)?, lines: Lines::default(), closed: false })
+    pub fn new(pipe: OwnedFd, is_whole: bool) -> io::Result<Self> {
+        let lines = if is_whole { Lines::whole() } else { Lines::default() };
+        Ok(Self { pipe: Receiver::from_owned_fd(pipe)?, lines, closed: false })
+    }
+
+    /// From now on, and in what has come already, a newline ends a line.
+    pub fn split(&mut self) {
+        self.lines.split();
     }
 
     /// Whether the other end has been closed by all who had it.
@@ -92,6 +98,12 @@ impl Channel {
     /// What came after the last newline, once nothing more will come.
     pub fn finish(&mut self) -> Option<Piece> {
         self.lines.finish()
+    }
+
+    /// Whether the beginning of the current line was given out, since it is too long to be held.
+    #[must_use]
+    pub fn is_in_long_line(&self) -> bool {
+        self.lines.is_in_long_line()
     }
 
     /// What came after the last newline so far.

@@ -10,10 +10,14 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::config::{PROTOCOL_VERSION, REPLY_FD};
 use crate::document::shorten;
+use crate::handler::Pipe;
 use crate::handler::channel::Channel;
 use crate::handler::command::Command;
+use crate::handler::in_flight::InFlight;
 use crate::handler::process::{ChildEnds, Children, Process, Spawn};
-use crate::handler::stdin::Stdin;
+use crate::handler::stdin::{self, Stdin};
+use crate::protocol::conversation::{Conversation, Mode, Owed};
+use crate::protocol::message::{CONTEXT_VARIABLES, Delivery};
 use crate::protocol::reply::Standing;
 
 /// How many of its invocations a handler's late replies are known by.
@@ -45,80 +49,189 @@ pub struct Running {
     pub reply: Channel,
     /// Descriptor 2.
     pub stderr: Channel,
+    /// What it has said, as far as that changes what comes next.
+    pub conversation: Conversation,
+    /// What it owes.
+    pub debts: Debts,
     /// Whether it was given an event.
     pub has_been_sent: bool,
     /// Whether it counts as started.
     pub is_ready: bool,
     /// Whether it is being ended: what it says of its readiness no longer counts.
     pub is_ending: bool,
-    /// Whether it has answered an invocation.
-    pub has_answered: bool,
+    /// Whether it gets no new event, and ends when it owes nothing any more.
+    pub is_retiring: bool,
+    /// Whether it wants to be told of invocations that it need not answer any more.
+    pub wants_cancel: bool,
+    /// How many invocations it has answered.
+    pub answers: u64,
     /// The rest of the long line on stdout and on the reply channel.
     pub long_on_stdout: LongLine,
     /// The same on descriptor 3.
     pub long_on_reply: LongLine,
-    /// Its last log lines, of the current invocation or of its start.
+    /// Its last log lines.
     pub tail: Tail,
+    can_reply_without_channels: bool,
+}
+
+/// The invocations that a handler has to answer, had to, or has answered.
+#[derive(Debug, Default)]
+pub struct Debts {
+    /// It was given them, and an answer is owed.
+    pub in_flight: Vec<InFlight>,
+    /// Nobody waits for their answers any more, but it still works on them.
+    pub late: Vec<String>,
     past: VecDeque<String>,
 }
 
+impl Debts {
+    /// The invocation of this id.
+    pub fn get_mut(&mut self, id: &str) -> Option<&mut InFlight> {
+        self.in_flight.iter_mut().find(|in_flight| in_flight.request_id == id)
+    }
+
+    /// Takes the invocation of this id out: it is about to be answered, and late replies to it are known.
+    pub fn take(&mut self, id: &str) -> Option<InFlight> {
+        let at = self.in_flight.iter().position(|in_flight| in_flight.request_id == id)?;
+        let in_flight = self.in_flight.swap_remove(at);
+        self.remember(in_flight.request_id.clone());
+        Some(in_flight)
+    }
+
+    /// Takes all of them out.
+    pub fn take_all(&mut self) -> Vec<InFlight> {
+        let all = std::mem::take(&mut self.in_flight);
+        for in_flight in &all {
+            self.remember(in_flight.request_id.clone());
+        }
+        all
+    }
+
+    /// Its late reply has come. Returns whether it was waited for.
+    pub fn has_come_late(&mut self, id: &str) -> bool {
+        let at = self.late.iter().position(|late| late == id);
+        at.map(|at| self.late.swap_remove(at)).is_some()
+    }
+
+    /// Notes that the handler owes no answer to this invocation any more.
+    fn remember(&mut self, request_id: String) {
+        if self.past.len() == REMEMBERED {
+            self.past.pop_front();
+        }
+        self.past.push_back(request_id);
+    }
+}
+
+impl Owed for Debts {
+    fn standing(&self, id: &str) -> Standing {
+        match self.in_flight.iter().find(|in_flight| in_flight.request_id == id) {
+            Some(in_flight) => Standing::InFlight { streaming: in_flight.is_streaming() },
+            // The latest are the likeliest.
+            None if self.late.iter().any(|late| late == id) => Standing::Past,
+            None if self.past.iter().rev().any(|past| past == id) => Standing::Past,
+            None => Standing::Unknown,
+        }
+    }
+
+    fn only(&self) -> Option<&str> {
+        match &self.in_flight[..] {
+            [only] => Some(&only.request_id),
+            _ => None,
+        }
+    }
+
+    fn any(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+}
+
 impl Running {
-    /// Starts the command with fresh channels.
+    /// Starts the command with fresh channels: for the events to come, or for the one whose delivery it is.
     ///
     /// # Errors
-    /// Those of `pipe`, `fork`, `chdir` and `execve`.
-    pub fn start(command: &Command, children: &Children) -> io::Result<Self> {
-        let (child_stdin, stdin) = pipe(false)?;
+    /// Those of `pipe`, `memfd_create`, `fork`, `chdir` and `execve`.
+    pub fn start(
+        command: &Command,
+        children: &Children,
+        mode: Mode,
+        conversation: Conversation,
+        delivery: Option<&Delivery>,
+    ) -> io::Result<Self> {
+        let (child_stdin, stdin, environment) = match delivery {
+            Some(Delivery::Process { stdin, environment }) => (stdin::file(stdin)?, Stdin::closed(), &environment[..]),
+            _ => {
+                let (child_stdin, stdin) = pipe(false)?;
+                (child_stdin, Stdin::new(stdin)?, &[][..])
+            }
+        };
         let (stdout, child_stdout) = pipe(true)?;
         let (reply, child_reply) = pipe(true)?;
         let (stderr, child_stderr) = pipe(false)?;
+        // A runtime client inside the handler would steal events; the telemetry descriptor is not passed on.
+        let mut without = vec!["AWS_LAMBDA_RUNTIME_API", "_LAMBDA_TELEMETRY_LOG_FD"];
+        let mut with = vec![(PROTOCOL_VERSION, OsStr::new("1")), (REPLY_FD, OsStr::new("3"))];
+        if !mode.starts_ahead() {
+            without.extend(CONTEXT_VARIABLES);
+            with.extend(environment.iter().map(|(name, value)| (*name, OsStr::new(value))));
+        }
         let spawn = Spawn {
             program: &command.program,
             arg0: &command.arg0,
             args: &command.args,
             directory: &command.directory,
-            // A runtime client inside the handler would steal events; the telemetry descriptor is not passed on.
-            without: &["AWS_LAMBDA_RUNTIME_API", "_LAMBDA_TELEMETRY_LOG_FD"],
-            with: &[(PROTOCOL_VERSION, OsStr::new("1")), (REPLY_FD, OsStr::new("3"))],
+            without: &without,
+            with: &with,
         };
         let ends = ChildEnds { stdin: child_stdin, stdout: child_stdout, stderr: child_stderr, reply: Some(child_reply) };
-        let (stdin, stdout, reply, stderr) =
-            (Stdin::new(stdin)?, Channel::new(stdout)?, Channel::new(reply)?, Channel::new(stderr)?);
+        let answers_by_ending = mode.answers_by_ending();
+        let (stdout, reply, stderr) =
+            (Channel::new(stdout, answers_by_ending)?, Channel::new(reply, answers_by_ending)?, Channel::new(stderr, false)?);
         Ok(Self {
             process: children.spawn(&spawn, ends)?,
             stdin,
             stdout,
             reply,
             stderr,
+            conversation,
+            debts: Debts::default(),
             has_been_sent: false,
             is_ready: false,
             is_ending: false,
-            has_answered: false,
+            is_retiring: false,
+            wants_cancel: false,
+            answers: 0,
             long_on_stdout: LongLine::Log,
             long_on_reply: LongLine::Discard,
             tail: Tail::default(),
-            past: VecDeque::new(),
+            can_reply_without_channels: answers_by_ending,
         })
     }
 
-    /// Notes that the handler owes no answer to this invocation any more.
-    pub fn remember(&mut self, request_id: String) {
-        if self.past.len() == REMEMBERED {
-            self.past.pop_front();
+    /// One of its channels.
+    pub fn channel(&mut self, pipe: Pipe) -> &mut Channel {
+        match pipe {
+            Pipe::Stdout => &mut self.stdout,
+            Pipe::Stderr => &mut self.stderr,
+            Pipe::Reply => &mut self.reply,
         }
-        self.past.push_back(request_id);
     }
 
-    /// What is known of a request id, of which `in_flight` is the one in flight.
+    /// Whether it has answered an invocation.
     #[must_use]
-    pub fn standing(&self, id: &str, in_flight: Option<&str>) -> Standing {
-        if in_flight == Some(id) {
-            Standing::InFlight
-        } else if self.past.iter().any(|past| past == id) {
-            Standing::Past
-        } else {
-            Standing::Unknown
-        }
+    pub fn has_answered(&self) -> bool {
+        self.answers > 0
+    }
+
+    /// How many of its places are taken.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.debts.in_flight.len() + self.debts.late.len()
+    }
+
+    /// Whether so much of a stream waits for the Runtime API that this channel should not be read.
+    #[must_use]
+    pub fn is_congested_on(&self, pipe: Pipe) -> bool {
+        self.debts.in_flight.iter().any(|in_flight| in_flight.is_congested_on(pipe))
     }
 
     /// It can't be given another event.
@@ -130,7 +243,7 @@ impl Running {
     /// It closed every channel on which it could reply.
     #[must_use]
     pub fn has_no_reply_channel(&self) -> bool {
-        self.stdout.is_closed() && self.reply.is_closed()
+        self.stdout.is_closed() && self.reply.is_closed() && !self.can_reply_without_channels
     }
 }
 
@@ -151,6 +264,8 @@ fn pipe(large: bool) -> io::Result<(OwnedFd, OwnedFd)> {
 #[derive(Debug, Default)]
 pub struct Tail {
     lines: VecDeque<Bytes>,
+    /// How many there were in all.
+    count: u64,
 }
 
 impl Tail {
@@ -161,19 +276,23 @@ impl Tail {
         }
         // A copy, since a slice would hold the whole buffer that the line was read into.
         self.lines.push_back(Bytes::copy_from_slice(&line[..line.len().min(TAIL_BYTES)]));
+        self.count += 1;
     }
 
-    /// Forgets them: they belong to an invocation that was answered, and the next one's caller must not see them.
-    pub fn clear(&mut self) {
-        self.lines.clear();
-    }
-
-    /// The lines as an error tells them. The last ones have the room.
+    /// How many lines there were in all.
     #[must_use]
-    pub fn lines(&self) -> Vec<String> {
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The lines as the error of an invocation tells them before which there were `before`: those belong to invocations that were
+    /// answered, and this one's caller must not see them. The last ones have the room.
+    #[must_use]
+    pub fn lines(&self, before: u64) -> Vec<String> {
         let mut left = TAIL_BYTES;
         let mut lines = Vec::new();
-        for line in self.lines.iter().rev() {
+        let own = usize::try_from(self.count.saturating_sub(before)).unwrap_or(usize::MAX);
+        for line in self.lines.iter().rev().take(own) {
             let mut text = String::from_utf8_lossy(line).into_owned();
             if left < text.len() && left < 16 {
                 break;
@@ -197,14 +316,14 @@ mod tests {
         for number in 0..50 {
             tail.push(&Bytes::from(format!("line {number}")));
         }
-        let lines = tail.lines();
+        let lines = tail.lines(0);
         assert_eq!((lines.len(), lines[0].as_str(), lines[19].as_str()), (20, "line 30", "line 49"));
         tail.push(&Bytes::from("☃".repeat(100_000)));
         tail.push(&Bytes::from_static(b"the \xff end"));
-        let lines = tail.lines();
+        let lines = tail.lines(0);
         assert!(lines.iter().map(String::len).sum::<usize>() <= TAIL_BYTES);
         assert_eq!(lines.last().unwrap(), "the \u{fffd} end");
-        tail.clear();
-        assert!(tail.lines().is_empty());
+        assert_eq!(tail.lines(tail.count() - 1), ["the \u{fffd} end"]);
+        assert!(tail.lines(tail.count()).is_empty());
     }
 }

@@ -1,7 +1,7 @@
 //! The writing end of a handler's stdin.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Seek, Write};
 use std::os::fd::OwnedFd;
 
 use bytes::{Buf, Bytes};
@@ -26,8 +26,6 @@ pub struct Stdin {
     queue: VecDeque<Bytes>,
     /// How many bytes were written to the pipe.
     written: u64,
-    /// How many were or will be before the first byte of the last message.
-    before_message: u64,
     broken: bool,
 }
 
@@ -38,7 +36,13 @@ impl Stdin {
     /// When the descriptor can't be watched.
     pub fn new(pipe: OwnedFd) -> io::Result<Self> {
         let pipe = Some(Sender::from_owned_fd(pipe)?);
-        Ok(Self { pipe, queue: VecDeque::new(), written: 0, before_message: 0, broken: false })
+        Ok(Self { pipe, queue: VecDeque::new(), written: 0, broken: false })
+    }
+
+    /// Nothing is ever written: the handler has a [`file`] as its stdin.
+    #[must_use]
+    pub fn closed() -> Self {
+        Self { pipe: None, queue: VecDeque::new(), written: 0, broken: false }
     }
 
     /// Whether the handler has closed its end before it read everything.
@@ -49,10 +53,13 @@ impl Stdin {
 
     /// Puts a message behind what is still to be written, and writes what the pipe takes at once (nothing as long as the reactor has
     /// not seen the pipe; [`Self::write`] goes on).
-    pub fn send(&mut self, message: Message) {
-        self.before_message = self.written + self.queue.iter().map(|part| part.len() as u64).sum::<u64>();
+    ///
+    /// Returns how many bytes were or will be before it, by which [`Self::is_untouched`] knows it.
+    pub fn send(&mut self, message: Message) -> u64 {
+        let before = self.written + self.queue.iter().map(|part| part.len() as u64).sum::<u64>();
         self.queue.extend(message.into_iter().filter(|part| !part.is_empty()));
         self.write_some();
+        before
     }
 
     /// Puts one space, which may stand in front of the first message, into the pipe, to see it go.
@@ -107,12 +114,12 @@ impl Stdin {
         self.queue.is_empty() && self.unread() == Some(0)
     }
 
-    /// Whether the handler has read no byte of the last message.
+    /// Whether the handler has read no byte of the message that has so many bytes before it.
     #[must_use]
-    pub fn is_message_untouched(&self) -> bool {
+    pub fn is_untouched(&self, before: u64) -> bool {
         // What is in the pipe outlives the reader's end: the kernel keeps it while this end is open.
-        let of_message = self.written.saturating_sub(self.before_message);
-        of_message == 0 || self.unread().is_some_and(|unread| unread >= of_message)
+        let since = self.written.saturating_sub(before);
+        since == 0 || self.unread().is_some_and(|unread| unread >= since)
     }
 
     fn unread(&self) -> Option<u64> {
@@ -168,6 +175,34 @@ impl Stdin {
     }
 }
 
+/// A file with this content, to be read from its beginning: a shell reads a pipe byte by byte, and a file in blocks.
+///
+/// # Errors
+/// Those of `memfd_create` and of writing, out of memory among them.
+#[cfg(target_os = "linux")]
+pub fn file(content: &[Bytes]) -> io::Result<OwnedFd> {
+    // In memory and without a name: nothing is left where the process or bootstrap is killed.
+    let file = rustix::fs::memfd_create(c"event", rustix::fs::MemfdFlags::CLOEXEC)?;
+    fill(file.into(), content)
+}
+
+/// The same where there are no files in memory: an unlinked one.
+///
+/// # Errors
+/// Those of making and writing a temporary file.
+#[cfg(not(target_os = "linux"))]
+pub fn file(content: &[Bytes]) -> io::Result<OwnedFd> {
+    fill(tempfile::tempfile()?, content)
+}
+
+fn fill(mut file: std::fs::File, content: &[Bytes]) -> io::Result<OwnedFd> {
+    for part in content {
+        file.write_all(part)?;
+    }
+    file.rewind()?;
+    Ok(file.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,11 +213,12 @@ mod tests {
     }
 
     /// Sends what the pipe surely takes, and waits until it has.
-    async fn send(stdin: &mut Stdin, message: &'static str) {
-        stdin.send(vec![Bytes::new(), Bytes::from_static(message.as_bytes())]);
+    async fn send(stdin: &mut Stdin, message: &'static str) -> u64 {
+        let before = stdin.send(vec![Bytes::new(), Bytes::from_static(message.as_bytes())]);
         while !stdin.queue.is_empty() && !stdin.broken {
             stdin.write().await;
         }
+        before
     }
 
     fn take(reader: &OwnedFd, length: usize) -> Vec<u8> {
@@ -195,15 +231,15 @@ mod tests {
     #[tokio::test]
     async fn a_message_is_untouched_until_its_own_first_byte_is_read() {
         let (mut stdin, reader) = stdin();
-        send(&mut stdin, "one1\n").await;
-        assert!(stdin.is_message_untouched());
+        let one = send(&mut stdin, "one1\n").await;
+        assert!(stdin.is_untouched(one));
         assert_eq!(take(&reader, 3), b"one");
-        assert!(!stdin.is_message_untouched());
-        send(&mut stdin, "two\n").await;
+        assert!(!stdin.is_untouched(one));
+        let two = send(&mut stdin, "two\n").await;
         assert_eq!(take(&reader, 2), b"1\n");
-        assert!(stdin.is_message_untouched() && !stdin.is_read(), "only the message before was read");
+        assert!(stdin.is_untouched(two) && !stdin.is_untouched(one) && !stdin.is_read(), "only the message before was read");
         take(&reader, 1);
-        assert!(!stdin.is_message_untouched());
+        assert!(!stdin.is_untouched(two));
         take(&reader, 10);
         assert!(stdin.is_read());
     }
@@ -237,15 +273,22 @@ mod tests {
         assert!(!stdin.is_read());
     }
 
+    #[test]
+    fn a_file_is_read_from_its_beginning() {
+        let file = file(&[Bytes::from_static(b"a\n"), Bytes::new(), Bytes::from_static(b"b")]).unwrap();
+        assert_eq!(take(&file, 10), b"a\nb");
+        assert_eq!(take(&file, 10), b"");
+    }
+
     #[tokio::test]
     async fn a_closed_reader_is_found_broken_and_leaves_its_message_untouched() {
         let (mut stdin, reader) = stdin();
         send(&mut stdin, "one\n").await;
         take(&reader, 4);
-        send(&mut stdin, "two\n").await;
+        let two = send(&mut stdin, "two\n").await;
         drop(reader);
-        assert!(stdin.is_message_untouched());
-        send(&mut stdin, "three\n").await;
-        assert!(stdin.is_broken() && stdin.is_message_untouched());
+        assert!(stdin.is_untouched(two));
+        let three = send(&mut stdin, "three\n").await;
+        assert!(stdin.is_broken() && stdin.is_untouched(three));
     }
 }

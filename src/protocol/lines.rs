@@ -32,9 +32,23 @@ pub struct Lines {
     in_long_line: bool,
     /// The last read filled all the room it had.
     reads_large: bool,
+    /// Everything up to the end of the stream is one line.
+    is_whole: bool,
 }
 
 impl Lines {
+    /// A splitter that takes all that comes for one line, until it is told to [`Self::split`].
+    #[must_use]
+    pub fn whole() -> Self {
+        Self { is_whole: true, ..Self::default() }
+    }
+
+    /// From now on, and in what has come and was not given out, a newline ends a line.
+    pub fn split(&mut self) {
+        self.is_whole = false;
+        self.searched = 0;
+    }
+
     /// The buffer to append to, with room for a read.
     pub fn room(&mut self) -> &mut BytesMut {
         let wanted = if self.reads_large { LARGE_READ } else { SMALL_READ };
@@ -56,7 +70,8 @@ impl Lines {
     /// Takes the next line, or the next piece of a long one, if there is one.
     pub fn next_piece(&mut self) -> Option<Piece> {
         loop {
-            let Some(found) = memchr::memchr(b'\n', &self.buffer[self.searched..]) else {
+            let unsearched = if self.is_whole { &[] } else { &self.buffer[self.searched..] };
+            let Some(found) = memchr::memchr(b'\n', unsearched) else {
                 self.searched = self.buffer.len();
                 return self.long_piece();
             };
@@ -86,6 +101,12 @@ impl Lines {
             return Some(Piece::End(rest));
         }
         (!rest.is_empty()).then_some(Piece::Line(rest))
+    }
+
+    /// Whether the beginning of the current line was given out.
+    #[must_use]
+    pub fn is_in_long_line(&self) -> bool {
+        self.in_long_line
     }
 
     /// What is left after the last line that was taken.
@@ -161,6 +182,27 @@ mod tests {
         assert_eq!(pieces[1], Piece::Middle(Bytes::from_static(b"more")));
         assert_eq!(pieces[2], Piece::End(Bytes::from_static(b"end")));
         assert_eq!(pieces[3], line("next"));
+    }
+
+    #[test]
+    fn a_whole_stream_is_one_line_until_it_is_split() {
+        let mut lines = Lines::whole();
+        lines.room().extend_from_slice(b"one\n\ntwo");
+        assert_eq!((lines.next_piece(), lines.rest()), (None, &b"one\n\ntwo"[..]));
+        assert_eq!(lines.finish(), Some(line("one\n\ntwo")));
+        lines.room().extend_from_slice(b"one\n\ntwo");
+        assert_eq!(lines.next_piece(), None);
+        lines.split();
+        assert_eq!((lines.next_piece(), lines.next_piece()), (Some(line("one")), None));
+        assert_eq!(lines.finish(), Some(line("two")));
+        let mut lines = Lines::whole();
+        lines.room().extend_from_slice(&vec![b'\n'; LONGEST_LINE + 1]);
+        assert!(matches!(lines.next_piece(), Some(Piece::Start(start)) if start.len() == LONGEST_LINE + 1));
+        lines.room().extend_from_slice(b"\n\n");
+        assert_eq!(
+            (lines.next_piece(), lines.finish()),
+            (Some(Piece::Middle(Bytes::from_static(b"\n\n"))), Some(Piece::End(Bytes::new())))
+        );
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! The JSON lines between bootstrap and a handler: values in, values out, no I/O and no clock.
 
 mod block;
+pub mod conversation;
 pub mod lines;
 pub mod message;
 pub mod reply;
 mod scanner;
+pub mod stream;
 pub mod structure;
+pub mod whole;

@@ -10,6 +10,7 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::document::{ErrorDocument, UNNAMED, shorten};
+use crate::protocol::stream::{self, StreamHead};
 
 /// How many bytes of a malformed reply are quoted.
 const QUOTED: usize = 200;
@@ -27,7 +28,10 @@ pub enum Source {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// An answer is owed.
-    InFlight,
+    InFlight {
+        /// Its stream was opened and has not ended.
+        streaming: bool,
+    },
     /// One of the handler's last invocations, answered or given up.
     Past,
     /// Never seen, or long ago.
@@ -39,12 +43,17 @@ pub enum Standing {
 pub enum Line {
     /// A log line.
     Log,
-    /// The answer to an invocation in flight.
+    /// The answer to an invocation in flight, or a part of it.
     Reply(String, Reply),
     /// An answer that breaks the rules, to an invocation in flight: what is wrong with it.
     Malformed(String, String),
-    /// An answer that is late or repeated.
-    Stale(String),
+    /// An answer, or a part of one, that is late or repeated.
+    Stale {
+        /// The invocation that it answers.
+        id: String,
+        /// Nothing more of that answer will come.
+        is_last: bool,
+    },
     /// `{"ready":true}`.
     Ready {
         /// How many invocations the handler takes at a time.
@@ -56,15 +65,23 @@ pub enum Line {
     NotReady(ErrorDocument),
     /// On descriptor 3: none of these. What is wrong with it.
     Garbage(String),
+    /// Of a filter: an answer to nothing.
+    Surplus,
 }
 
-/// What a handler answers.
+/// What a handler answers, whole or piece by piece.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reply {
     /// The value of `response`, byte for byte.
     Response(Bytes),
-    /// The value of `error`.
+    /// The value of `error`. In an open stream it ends the stream.
     Error(ErrorDocument),
+    /// The stream is opened.
+    Stream(StreamHead),
+    /// The bytes of `chunk` or `chunkBase64`, perhaps none.
+    Chunk(Bytes),
+    /// The stream has ended well.
+    End,
 }
 
 /// The members that mean something.
@@ -107,6 +124,11 @@ impl Member {
     fn is_reply(self) -> bool {
         matches!(self, Self::Response | Self::Error | Self::Stream | Self::Chunk | Self::ChunkBase64 | Self::End)
     }
+
+    /// After a reply with it, nothing more of that answer comes.
+    fn is_last(self) -> bool {
+        matches!(self, Self::Response | Self::Error | Self::End)
+    }
 }
 
 /// Reads a line.
@@ -118,13 +140,15 @@ pub fn read(line: &Bytes, source: Source, standing: impl Fn(&str) -> Standing) -
     let id = envelope.id();
     match (&id, envelope.reply_member()) {
         (Some(id), Some(member)) => match standing(id) {
-            Standing::InFlight if envelope.broken.is_none() || envelope.id_comes_first() => match reply(line, &envelope, member) {
-                Ok(reply) => Line::Reply(id.to_string(), reply),
-                Err(what) => Line::Malformed(id.to_string(), format!("the reply {what}: {}", quoted(line))),
-            },
-            Standing::Past if envelope.broken.is_none() => Line::Stale(id.to_string()),
+            Standing::InFlight { streaming } if envelope.broken.is_none() || envelope.id_comes_first() => {
+                match reply(line, &envelope, member, streaming) {
+                    Ok(reply) => Line::Reply(id.to_string(), reply),
+                    Err(what) => Line::Malformed(id.to_string(), format!("the reply {what}: {}", quoted(line))),
+                }
+            }
+            Standing::Past if envelope.broken.is_none() => envelope.stale(id),
             // A reply channel is for replies only, so this is one, to an invocation that nobody waits for.
-            Standing::Unknown if envelope.broken.is_none() && source == Source::ReplyFd => Line::Stale(id.to_string()),
+            Standing::Unknown if envelope.broken.is_none() && source == Source::ReplyFd => envelope.stale(id),
             _ => nothing(source, line, &envelope.trouble("answers no invocation in flight")),
         },
         _ => control(line, &envelope)
@@ -151,7 +175,7 @@ fn nothing(source: Source, line: &[u8], why: &str) -> Line {
     }
 }
 
-fn reply(line: &Bytes, envelope: &Envelope<'_>, member: Member) -> Result<Reply, String> {
+fn reply(line: &Bytes, envelope: &Envelope<'_>, member: Member, streaming: bool) -> Result<Reply, String> {
     if let Some(error) = &envelope.broken {
         return Err(format!("is not valid JSON ({error})"));
     }
@@ -165,14 +189,26 @@ fn reply(line: &Bytes, envelope: &Envelope<'_>, member: Member) -> Result<Reply,
     if let Some(unknown) = envelope.unknown.as_deref().or(other.map(Member::name)) {
         return Err(format!("has the member \"{unknown}\" besides \"id\" and \"{}\"", member.name()));
     }
-    let value = envelope.value(member).unwrap_or("null");
-    match member {
-        Member::Response => Ok(Reply::Response(line.slice_ref(value.as_bytes()))),
-        Member::Error => error_document(line, value).map(Reply::Error),
-        streamed => {
-            Err(format!("has \"{}\", but this version of bootstrap does not support streamed replies yet", streamed.name()))
+    let Some(value) = envelope.value(member) else { return Err(format!("has a \"{}\" without a value", member.name())) };
+    match (member, streaming) {
+        (Member::Error, _) => error_document(line, value).map(Reply::Error),
+        (Member::Response, false) => Ok(Reply::Response(line.slice_ref(value.as_bytes()))),
+        (Member::Stream, false) => stream::head(value).map(Reply::Stream),
+        (Member::Chunk, true) => stream::chunk(line, value).map(Reply::Chunk),
+        (Member::ChunkBase64, true) => stream::chunk_base64(value).map(Reply::Chunk),
+        (Member::End, true) if value == "true" => Ok(Reply::End),
+        (Member::End, true) => Err("has an \"end\" that is not true".to_owned()),
+        (Member::Response, true) => Err("has a \"response\" in an open stream; it goes on with \"chunk\" and \"end\"".to_owned()),
+        (Member::Stream, true) => {
+            Err("has a second \"stream\"; the first is open and goes on with \"chunk\" and \"end\"".to_owned())
         }
+        (other, _) => Err(format!("has \"{}\" with no open stream; a reply with \"stream\" opens it", other.name())),
     }
+}
+
+/// A control message, where this line is one.
+pub(super) fn control_message(line: &Bytes) -> Option<Line> {
+    control(line, &Envelope::read(line).ok()?)
 }
 
 fn control(line: &Bytes, envelope: &Envelope<'_>) -> Option<Line> {
@@ -233,8 +269,13 @@ fn error_document(line: &Bytes, value: &str) -> Result<ErrorDocument, String> {
 }
 
 /// The text of a JSON string that is known to be valid. A lone surrogate, which JSON allows and UTF-8 does not, becomes U+FFFD.
-fn decoded(string: &str) -> String {
-    struct Text(String);
+pub(super) fn decoded(string: &str) -> String {
+    String::from_utf8_lossy(&unescaped(string)).into_owned()
+}
+
+/// The bytes of a JSON string that is known to be valid. A lone surrogate is three bytes that are not UTF-8.
+pub(super) fn unescaped(string: &str) -> Vec<u8> {
+    struct Text(Vec<u8>);
     impl<'de> Deserialize<'de> for Text {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
             struct Bytes;
@@ -244,7 +285,7 @@ fn decoded(string: &str) -> String {
                     f.write_str("a string")
                 }
                 fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Text, E> {
-                    Ok(Text(String::from_utf8_lossy(bytes).into_owned()))
+                    Ok(Text(bytes.to_vec()))
                 }
             }
             deserializer.deserialize_bytes(Bytes)
@@ -254,7 +295,7 @@ fn decoded(string: &str) -> String {
 }
 
 /// At most [`QUOTED`] bytes of a line.
-fn quoted(line: &[u8]) -> String {
+pub(super) fn quoted(line: &[u8]) -> String {
     let mut text = String::from_utf8_lossy(&line[..line.len().min(QUOTED + 4)]).into_owned();
     shorten(&mut text, QUOTED);
     text
@@ -296,6 +337,11 @@ impl<'a> Envelope<'a> {
     fn id(&self) -> Option<Cow<'a, str>> {
         let text = self.value(Member::Id)?.strip_prefix('"')?.strip_suffix('"')?;
         Some(if text.contains('\\') { Cow::Owned(decoded(&format!("\"{text}\""))) } else { Cow::Borrowed(text) })
+    }
+
+    /// It answers an invocation that is over.
+    fn stale(&self, id: &str) -> Line {
+        Line::Stale { id: id.to_owned(), is_last: self.members.iter().any(|(member, _)| member.is_last()) }
     }
 
     fn reply_member(&self) -> Option<Member> {
@@ -426,7 +472,8 @@ mod tests {
 
     fn of_bytes(line: &[u8], source: Source) -> Line {
         read(&Bytes::copy_from_slice(line), source, |id| match id {
-            "now" => Standing::InFlight,
+            "now" => Standing::InFlight { streaming: false },
+            "open" => Standing::InFlight { streaming: true },
             "past" => Standing::Past,
             _ => Standing::Unknown,
         })
@@ -495,13 +542,29 @@ mod tests {
             (r#"{"id":"now","error":{"stackTrace":"x"}}"#, "\"stackTrace\" is no list of strings"),
             (r#"{"id":"now","error":{"stackTrace":[1]}}"#, "\"stackTrace\" is no list of strings"),
             (r#"{"id":"now","error":{"errorType":"a","errorType":"b"}}"#, "\"errorType\" twice"),
-            (r#"{"id":"now","stream":{}}"#, "not support streamed replies"),
-            (r#"{"id":"now","chunk":"a"}"#, "not support streamed replies"),
-            (r#"{"id":"now","end":true}"#, "not support streamed replies"),
+            (r#"{"id":"now","chunk":"a"}"#, "\"chunk\" with no open stream; a reply with \"stream\" opens it"),
+            (r#"{"id":"now","chunkBase64":"YQ=="}"#, "\"chunkBase64\" with no open stream"),
+            (r#"{"id":"now","end":true}"#, "\"end\" with no open stream"),
+            (r#"{"id":"now","stream":{},"chunk":"a"}"#, "both \"stream\" and \"chunk\""),
+            (r#"{"id":"now","stream":{"status":200}}"#, "\"stream\" with the member \"status\""),
+            (r#"{"id":"open","stream":{}}"#, "a second \"stream\"; the first is open"),
+            (r#"{"id":"open","response":1}"#, "a \"response\" in an open stream"),
+            (r#"{"id":"open","error":5}"#, "neither an object nor a string"),
+            (r#"{"id":"open","chunk":"a","end":true}"#, "both \"chunk\" and \"end\""),
+            (r#"{"id":"open","chunk":"a","more":1}"#, "\"more\" besides"),
+            (r#"{"id":"open","chunk":"a","chunk":"a"}"#, "\"chunk\" twice"),
+            (r#"{"id":"open","chunk":"a}"#, "not valid JSON"),
+            (r#"{"id":"open","chunk":{"a":1}}"#, "\"chunk\" that is not a string"),
+            (r#"{"id":"open","chunk":"abc\udc00"}"#, "half a surrogate pair at column 31"),
+            (r#"{"id":"open","chunkBase64":"YQ"}"#, "\"chunkBase64\" that is not base64"),
+            (r#"{"id":"open","end":false}"#, "\"end\" that is not true"),
+            (r#"{"id":"open","end":null}"#, "\"end\" that is not true"),
+            (r#"{"id":"open","end":"true"}"#, "\"end\" that is not true"),
+            (r#"{"id":"open","end":1}"#, "\"end\" that is not true"),
         ] {
             for source in [Source::Stdout, Source::ReplyFd] {
                 let Line::Malformed(id, told) = of(line, source) else { panic!("{line} passed on {source:?}") };
-                assert_eq!(id, "now");
+                assert_eq!(id, if line.contains("\"open\"") { "open" } else { "now" });
                 assert!(told.contains(why), "{line}: {told}");
                 assert!(told.contains(line), "{told} does not quote {line}");
             }
@@ -582,10 +645,44 @@ mod tests {
     #[test]
     fn a_late_or_repeated_reply_is_stale() {
         for line in [r#"{"id":"past","response":1}"#, r#"{"id":"past","error":5,"more":1}"#] {
-            assert_eq!(of(line, Source::Stdout), Line::Stale("past".into()));
-            assert_eq!(of(line, Source::ReplyFd), Line::Stale("past".into()));
+            assert_eq!(of(line, Source::Stdout), Line::Stale { id: "past".into(), is_last: true });
+            assert_eq!(of(line, Source::ReplyFd), Line::Stale { id: "past".into(), is_last: true });
         }
-        assert_eq!(of(r#"{"id":"other","response":1}"#, Source::ReplyFd), Line::Stale("other".into()));
+        assert_eq!(of(r#"{"id":"other","response":1}"#, Source::ReplyFd), Line::Stale { id: "other".into(), is_last: true });
+    }
+
+    #[test]
+    fn of_a_stale_reply_it_is_known_whether_more_will_come() {
+        for (reply, is_last) in [
+            (r#""response":null"#, true),
+            (r#""error":"x""#, true),
+            (r#""end":true"#, true),
+            (r#""stream":{}"#, false),
+            (r#""chunk":"end""#, false),
+            (r#""chunkBase64":"YQ==""#, false),
+        ] {
+            for (id, source) in [("past", Source::Stdout), ("past", Source::ReplyFd), ("other", Source::ReplyFd)] {
+                let line = format!(r#"{{"id":"{id}",{reply}}}"#);
+                assert_eq!(of(&line, source), Line::Stale { id: id.into(), is_last }, "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_streamed_reply_comes_piece_by_piece() {
+        for source in [Source::Stdout, Source::ReplyFd] {
+            let piece = |line: &str| match of(line, source) {
+                Line::Reply(_, reply) => reply,
+                other => panic!("{line}: {other:?}"),
+            };
+            let head = StreamHead { content_type: "application/octet-stream".into(), prelude: None };
+            assert_eq!(piece(r#"{"id":"now","stream":{}}"#), Reply::Stream(head));
+            assert_eq!(piece(r#"{ "chunk" : "a\nb" , "id" : "open" }"#), Reply::Chunk("a\nb".into()));
+            assert_eq!(piece(r#"{"id":"open","chunk":""}"#), Reply::Chunk(Bytes::new()));
+            assert_eq!(piece(r#"{"id":"open","chunkBase64":"/w=="}"#), Reply::Chunk(Bytes::from_static(b"\xff")));
+            assert_eq!(piece(r#"{"id":"open", "end": true }"#), Reply::End);
+            assert!(matches!(piece(r#"{"id":"open","error":"x"}"#), Reply::Error(_)));
+        }
     }
 
     #[test]
@@ -609,6 +706,7 @@ mod tests {
     fn the_beginning_of_a_reply_is_known_by_its_id_and_member() {
         assert_eq!(begins(br#"{"id":"now","response":"aaaa"#).as_deref(), Some("now"));
         assert_eq!(begins(br#"{"id":"now","error":{"a":["#).as_deref(), Some("now"));
+        assert_eq!(begins(br#"{"id":"now","chunk":"aaaa"#).as_deref(), Some("now"));
         assert_eq!(begins(br#"{"response":"aaaa"#), None);
         assert_eq!(begins(br#"{"note":"aaaa"#), None);
         assert_eq!(begins(b"aaaa"), None);

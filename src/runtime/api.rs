@@ -5,14 +5,16 @@ use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Client, Response, StatusCode, Url};
+use http_body_util::channel::Channel;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TRAILER};
+use reqwest::{Body, Client, Response, StatusCode, Url};
 use thiserror::Error;
 
 use crate::document::shorten;
 use crate::log::Logs;
 use crate::runtime::invocation::Invocation;
-use crate::runtime::report::{ErrorBody, Report, Target};
+use crate::runtime::report::{ERROR_BODY_TRAILER, ERROR_TYPE_TRAILER, ErrorBody, Report, Target};
+use crate::runtime::stream::BrokenOff;
 use crate::timer::Timer;
 
 /// The pauses between the tries of a `/next` that fails: five tries in about two seconds.
@@ -23,7 +25,7 @@ const PAUSES: [Duration; 4] =
 const CONNECT: Duration = Duration::from_secs(1);
 
 /// How long any other call than those that Lambda holds may take.
-const ANSWER: Duration = Duration::from_secs(10);
+pub const ANSWER: Duration = Duration::from_secs(10);
 
 /// How long an answer may take that is there already.
 const AFTER_THAW: Duration = Duration::from_millis(500);
@@ -35,6 +37,7 @@ const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
 const CAUSE: &str = "lambda-runtime-function-xray-error-cause";
 const EXTENSION_ID: &str = "lambda-extension-identifier";
 const INVOCATION_ID: &str = "lambda-runtime-invocation-id";
+const RESPONSE_MODE: &str = "lambda-runtime-function-response-mode";
 
 /// The Runtime API can't be used any more, or not at all; the runtime can't go on.
 #[derive(Debug, Error)]
@@ -155,6 +158,25 @@ impl Api {
         }
         let what = format!("/invocation/{request_id}/{method}");
         self.post(&what, Some(&request_id), headers, body, Trouble::is_transport_or_5xx).await;
+    }
+
+    /// Posts a report that comes bit by bit: it is over when its body is and the answer has come. It is never sent twice, since
+    /// what was sent is here no more. No limit of time: the body decides how long it takes.
+    ///
+    /// # Errors
+    /// Why it was refused, or did not get through.
+    pub async fn stream(&self, target: &Target, content_type: &str, body: Channel<Bytes, BrokenOff>) -> Result<(), String> {
+        let url = self.url(&format!("/2018-06-01/runtime/invocation/{}/response", target.request_id));
+        let mut request = self.client().post(url).body(Body::wrap(body));
+        request = request.header(RESPONSE_MODE, "streaming").header(CONTENT_TYPE, content_type);
+        // The client sends those trailers that are announced.
+        request = request.header(TRAILER, format!("{ERROR_TYPE_TRAILER}, {ERROR_BODY_TRAILER}"));
+        if let Some(id) = &target.invocation_id {
+            request = request.header(INVOCATION_ID, id);
+        }
+        let response = accepted(request.send().await).await.map_err(|trouble| trouble.to_string())?;
+        let _ = chunks(response).await;
+        Ok(())
     }
 
     /// Posts an init error, which is legal before the first `/next` only.

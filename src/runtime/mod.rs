@@ -7,6 +7,7 @@ pub mod api;
 pub mod cause;
 pub mod invocation;
 pub mod report;
+pub mod stream;
 pub mod wrapper;
 
 use std::ffi::OsString;
@@ -15,13 +16,14 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::LocalOptions;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 use crate::config::{self, Config, ProcessEnvironment};
 use crate::document::ErrorDocument;
 use crate::fault::Fault;
 use crate::handler::process::Children;
-use crate::handler::supervisor::Supervisor;
-use crate::handler::{Handlers, Outcome, Phase};
+use crate::handler::{Answer, Handlers, Outcome, Phase};
 use crate::log::{Level, Logs, Settings};
 use crate::runtime::api::{Api, Gone};
 use crate::runtime::report::{ErrorBody, Report, Target};
@@ -95,12 +97,14 @@ async fn run(wrapped: Result<(), Fault>, logs: &Logs) -> u8 {
     let prepared = wrapped.and_then(|()| {
         let config = Rc::new(Config::new(&environment, &arguments)?);
         let children = Children::adopt().map_err(|error| setup_failed("the process can't be made a subreaper", &error))?;
-        let (handlers, supervisor) = Handlers::new(config.clone(), children.clone(), logs.clone())?;
-        Ok((config, children, handlers, supervisor))
+        let handlers = Handlers::new(config.clone(), children.clone(), logs.clone())?;
+        Ok((config, children, handlers))
     });
     match prepared {
-        Ok((config, children, handlers, supervisor)) => {
-            let ended = phases(&api, &config, &children, &handlers, supervisor, logs).await;
+        Ok((config, children, handlers)) => {
+            let runtime =
+                Rc::new(Runtime { api, directory: config.task_root.to_string_lossy().into_owned(), handlers, logs: logs.clone() });
+            let ended = phases(&runtime, &config, &children).await;
             ended.unwrap_or_else(|error| {
                 logs.tell(Level::Error, None, &format!("signals can't be listened to: {error}"));
                 1
@@ -114,25 +118,30 @@ async fn run(wrapped: Result<(), Fault>, logs: &Logs) -> u8 {
     }
 }
 
+/// What the loop works with.
+#[derive(Debug)]
+struct Runtime {
+    api: Api,
+    /// The handler's working directory, for X-Ray.
+    directory: String,
+    handlers: Handlers,
+    logs: Logs,
+}
+
 fn setup_failed(what: &str, error: &std::io::Error) -> Fault {
     Fault::InvalidEntrypoint(format!("{what}: {error}"))
 }
 
 /// Runs everything side by side until the shutdown phase is over, and tells the exit status.
-async fn phases(
-    api: &Api,
-    config: &Config,
-    children: &Children,
-    handlers: &Handlers,
-    supervisor: Supervisor,
-    logs: &Logs,
-) -> std::io::Result<u8> {
+async fn phases(runtime: &Rc<Runtime>, config: &Config, children: &Children) -> std::io::Result<u8> {
+    let Runtime { handlers, logs, .. } = &**runtime;
     // Tasks of their own, so that what wakes one does not make the others look: for each event that would be some thousand
-    // instructions. They end with the runtime; the supervisor is waited for.
+    // instructions. They end with the runtime; the supervisors are waited for.
     let mut stop = tokio::task::spawn_local(signal::stop()?);
     tokio::task::spawn_local(children.watch()?);
-    let mut supervise = tokio::task::spawn_local(supervisor.run());
-    let mut life = std::pin::pin!(life(api, config, handlers, logs));
+    handlers.start();
+    let mut life = std::pin::pin!(life(runtime, config));
+    let mut gone = std::pin::pin!(handlers.gone());
     let mut status = None;
     let (mut is_stopping, mut life_is_over, mut handlers_are_gone) = (false, false, false);
     let mut last_report = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
@@ -155,7 +164,7 @@ async fn phases(
                 tell(&end, logs);
                 handlers.stop();
             }
-            _ = &mut supervise, if !handlers_are_gone => {
+            () = &mut gone, if !handlers_are_gone => {
                 handlers_are_gone = true;
                 last_report.as_mut().reset(tokio::time::Instant::now() + LAST_REPORT);
             }
@@ -193,16 +202,16 @@ impl From<Phase> for End {
 }
 
 /// The init phase, and then the loop. What ends them is told to the Runtime API where it wants to know.
-async fn life(api: &Api, config: &Config, handlers: &Handlers, logs: &Logs) -> End {
-    let directory = config.task_root.to_string_lossy();
-    let end = init_and_serve(api, config, &directory, handlers, logs).await;
+async fn life(runtime: &Rc<Runtime>, config: &Config) -> End {
+    let end = init_and_serve(runtime, config).await;
     if let End::InitFailed(document) = &end {
-        report_init_error(api, document, &directory, logs).await;
+        report_init_error(&runtime.api, document, &runtime.directory, &runtime.logs).await;
     }
     end
 }
 
-async fn init_and_serve(api: &Api, config: &Config, directory: &str, handlers: &Handlers, logs: &Logs) -> End {
+async fn init_and_serve(runtime: &Rc<Runtime>, config: &Config) -> End {
+    let Runtime { api, handlers, logs, .. } = &**runtime;
     let extension = async {
         if !config.graceful_shutdown {
             return None;
@@ -233,14 +242,35 @@ async fn init_and_serve(api: &Api, config: &Config, directory: &str, handlers: &
         }
     }
     tokio::select! {
-        end = serve(api, directory, handlers, logs) => end,
+        end = serve_all(runtime, config.concurrency) => end,
         never = wait_as_extension() => match never {},
     }
 }
 
+/// As many loops as invocations can be in flight, until the first one ends; then the others end too.
+async fn serve_all(runtime: &Rc<Runtime>, concurrency: u32) -> End {
+    runtime.handlers.serve();
+    if concurrency == 1 {
+        return serve(runtime).await;
+    }
+    let mut loops = JoinSet::new();
+    for _ in 0..concurrency {
+        let runtime = runtime.clone();
+        loops.spawn_local(async move { serve(&runtime).await });
+    }
+    let mut first = None;
+    // An error would be a panic, which has ended the process by then.
+    while let Some(Ok(end)) = loops.join_next().await {
+        first.get_or_insert(end);
+        // The invocations in flight may still be answered within the grace period.
+        runtime.handlers.stop();
+    }
+    first.unwrap_or(End::Stopped)
+}
+
 /// The loop: next, invoke, report.
-async fn serve(api: &Api, directory: &str, handlers: &Handlers, logs: &Logs) -> End {
-    handlers.serve();
+async fn serve(runtime: &Runtime) -> End {
+    let Runtime { api, directory, handlers, logs } = runtime;
     let mut over = std::pin::pin!(handlers.over());
     loop {
         let invocation = tokio::select! {
@@ -252,28 +282,44 @@ async fn serve(api: &Api, directory: &str, handlers: &Handlers, logs: &Logs) -> 
             },
         };
         let target = Target::from(&invocation);
-        let answer = handlers.invoke(invocation).await;
-        let report = match answer.outcome {
-            Outcome::Response(body) => Report::Response(target, body),
+        let Answer { outcome, log_until, settled } = handlers.invoke(invocation).await;
+        let report = match outcome {
+            Outcome::Response(body) => Some(Report::Response(target, body)),
             Outcome::Error(document) => {
                 logs.error(Some(&target.request_id), &document);
                 let body = ErrorBody::new(&document, directory);
-                Report::Error(target, Box::new(body))
+                Some(Report::Error(target, Box::new(body)))
+            }
+            Outcome::Stream(streamed) => {
+                flush(log_until, handlers, logs).await;
+                wait_for(stream::post(api, target, streamed, directory, handlers, logs).await).await;
+                None
             }
             Outcome::Abandoned => return End::Stopped,
         };
-        if logs.is_waiting() {
-            tokio::select! {
-                () = logs.flush(answer.log_until) => {}
-                // What was answered is reported while there is time.
-                () = handlers.stopping() => {}
-            }
+        if let Some(report) = report {
+            flush(log_until, handlers, logs).await;
+            api.report(report).await;
         }
-        api.report(report).await;
-        if let Some(settled) = answer.settled {
-            // An error means that the handler is gone, and with it the rest of its line.
-            let _ = settled.await;
+        wait_for(settled).await;
+    }
+}
+
+/// What is logged before a report is out before it, while there is time.
+async fn flush(until: Instant, handlers: &Handlers, logs: &Logs) {
+    if logs.is_waiting() {
+        tokio::select! {
+            () = logs.flush(until) => {}
+            // What was answered is reported while there is time.
+            () = handlers.stopping() => {}
         }
+    }
+}
+
+/// Waits for the rest of a reply that is too large. An error means that the handler is gone, and with it the rest of its line.
+async fn wait_for(settled: Option<oneshot::Receiver<()>>) {
+    if let Some(settled) = settled {
+        let _ = settled.await;
     }
 }
 

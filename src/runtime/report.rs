@@ -6,6 +6,11 @@ use crate::document::ErrorDocument;
 use crate::runtime::cause;
 use crate::runtime::invocation::Invocation;
 
+/// The trailer that tells the kind of an error in a stream that has begun.
+pub const ERROR_TYPE_TRAILER: &str = "lambda-runtime-function-error-type";
+/// The trailer that has its document, in base64.
+pub const ERROR_BODY_TRAILER: &str = "lambda-runtime-function-error-body";
+
 /// Where a report goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
