@@ -605,7 +605,9 @@ fn a_process_that_is_killed_while_idle_is_no_concern_of_the_others() {
     let run = processes(2).start();
     round(&run, 2, "a");
     run.waiting(2);
-    kill_process(Pid::from_raw(run.starts()[0]).unwrap(), Signal::KILL).unwrap();
+    let pid = run.starts()[0];
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    run.wait_end_of(pid);
     round(&run, 2, "b");
     run.waiting(2);
     round(&run, 2, "c");

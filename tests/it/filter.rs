@@ -540,12 +540,14 @@ fn a_jq_program_with_several_results_is_warned_of_and_never_answers_the_next_eve
 }
 
 #[test]
-fn sed_and_awk_are_filters_too() {
+fn sed_and_perl_are_filters_too() {
     let run = filter("sed -u 's/world/moon/'").start();
-    assert_eq!(run.invoke("{\"hello\":\"world\"}").response(), "{\"hello\":\"moon\"}");
-    drop(run);
-    let run = filter("awk '{ print \"[\" $0 \"]\"; fflush() }'").start();
     for n in 0..3 {
-        assert_eq!(run.invoke(n.to_string()).response(), format!("[{n}]"));
+        assert_eq!(run.invoke(format!("{{\"world\":{n}}}")).response(), format!("{{\"moon\":{n}}}"));
+    }
+    drop(run);
+    let run = filter("perl -pe 'BEGIN { $| = 1 } s/world/moon/'").start();
+    for n in 0..3 {
+        assert_eq!(run.invoke(format!("{{\"world\":{n}}}")).response(), format!("{{\"moon\":{n}}}"));
     }
 }

@@ -232,27 +232,6 @@ fn settings_at_their_limits_and_empty_ones_are_allowed() {
 }
 
 #[test]
-fn what_comes_later_is_refused_and_says_so() {
-    for (name, value) in [
-        ("BOOTSTRAP_MODE", "filter"),
-        ("BOOTSTRAP_MODE", "oneshot"),
-        ("BOOTSTRAP_CONCURRENCY", "2"),
-        ("AWS_LAMBDA_MAX_CONCURRENCY", "8"),
-    ] {
-        let mut run = Setup::of("echoes.py").env(name, value).start();
-        let document = run.init_error().error();
-        let message = document["errorMessage"].as_str().unwrap();
-        assert!(message.contains(value) && message.contains(name), "{message}");
-    }
-}
-
-#[test]
-fn bootstraps_own_concurrency_comes_before_lambdas() {
-    let run = Setup::of("echoes.py").env("AWS_LAMBDA_MAX_CONCURRENCY", "8").env("BOOTSTRAP_CONCURRENCY", "1").start();
-    assert_eq!(run.invoke("1").response(), "1");
-}
-
-#[test]
 fn a_near_miss_of_a_setting_is_passed_with_a_warning_that_suggests_it() {
     for (near, meant) in [
         ("BOOTSTRAP_MOD", "BOOTSTRAP_MODE"),

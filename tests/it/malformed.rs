@@ -312,21 +312,3 @@ fn a_stray_line_on_fd_3_between_events_does_not_hurt_the_next_one() {
     run.wait_file("strayed");
     assert_eq!(run.invoke(json!([{ "response": 2 }])).response(), "2");
 }
-
-#[test]
-fn a_streamed_reply_is_refused_with_an_error_that_says_so() {
-    for line in [
-        r#"{"id":"@ID@","stream":{}}"#,
-        r#"{"id":"@ID@","stream":{"contentType":"text/html","statusCode":200,"headers":{},"cookies":[]}}"#,
-        r#"{"id":"@ID@","chunk":"text"}"#,
-        r#"{"id":"@ID@","chunkBase64":"dGV4dA=="}"#,
-        r#"{"id":"@ID@","end":true}"#,
-    ] {
-        let run = Run::told();
-        let report = run.invoke(json!([{ "out": format!("{line}\n") }]));
-        let document = report.error();
-        let message = document["errorMessage"].as_str().unwrap().to_lowercase();
-        assert!(message.contains("stream"), "for {line}: {message}");
-        assert_eq!(run.invoke(json!([{ "response": 1 }])).response(), "1");
-    }
-}

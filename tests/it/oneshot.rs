@@ -364,7 +364,7 @@ fn one_events_context_is_not_in_the_next_ones_environment() {
 
 #[test]
 fn a_program_has_the_environment_of_any_handler() {
-    let environment = environment_for(saves().env("MINE", "yes").env("_HANDLER", "a.name"), Event::new("1"));
+    let environment = environment_for(saves().env("MINE", "yes"), Event::new("1"));
     assert_eq!(environment["MINE"], "yes");
     assert_eq!(environment["BOOTSTRAP_PROTOCOL_VERSION"], "1");
     assert_eq!(environment["BOOTSTRAP_REPLY_FD"], "3");

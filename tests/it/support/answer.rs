@@ -175,10 +175,10 @@ impl Answer {
         self
     }
 
-    /// Behind the early answer nothing is read before the gate is open; then the connection ends.
+    /// Behind the early answer, which announces the connection's end, nothing is read; it ends when the gate is open.
     pub(crate) fn then_deaf(mut self, gate: &Gate) -> Answer {
         self.deaf = Some(gate.clone());
-        self.then_close()
+        self.header("Connection", "close").then_close()
     }
 
     /// So many bytes of the request's body are read, the rest only when the gate is open.
