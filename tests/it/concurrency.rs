@@ -302,11 +302,13 @@ fn a_malformed_reply_ends_its_own_invocation_and_the_handler_when_the_others_hav
     let bad = run.push(json!([{ "out": "{\"id\":\"@ID@\",\"response\":NaN}\n" }]));
     run.report_of(&bad).is_error("Runtime.InvalidReply", &[]);
     // It gets no new event, so this one goes to a fresh process, now or when the others have ended.
-    let next = run.push(json!([{ "response": "next" }]));
+    let parent = json!({ "spawn": ["sh", "-c", "echo $PPID > \"$TEST_DIR/part\"; mv \"$TEST_DIR/part\" \"$TEST_DIR/parent\""] });
+    let next = run.push(json!([parent, { "await": "parent" }, { "response": "next" }]));
     release(&run, &a, "a");
     release(&run, &b, "b");
     assert_eq!(run.report_of(&next).response(), "\"next\"");
     let starts = run.wait_starts(2);
+    assert_eq!(String::from_utf8(run.wait_file("parent")).unwrap().trim(), starts[1].to_string());
     run.wait_end_of(starts[0]);
     round(&run, 3, "e");
 }
@@ -635,6 +637,29 @@ fn a_call_to_next_that_fails_is_tried_again_though_others_go_on() {
         assert_eq!(run.report_of(&id).response(), n.to_string());
     }
     run.waiting(3);
+}
+
+#[test]
+fn a_call_to_next_that_is_refused_ends_bootstrap() {
+    let mut run = processes(2).start();
+    run.push(waits("a"));
+    run.wait_file("in-a");
+    run.waiting(1);
+    run.api().push(Route::Next, Answer::status(403).body("no more"));
+    run.exits_with(1);
+    assert_eq!(run.processes(), []);
+    assert!(run.log().contains("no more"), "{}", run.log());
+}
+
+#[test]
+fn a_runtime_api_that_is_gone_ends_bootstrap_with_several_in_flight() {
+    let mut run = processes(3).start();
+    run.push(waits("a"));
+    run.wait_file("in-a");
+    run.waiting(2);
+    run.api().stop();
+    run.exits_with(1);
+    assert_eq!(run.processes(), []);
 }
 
 #[test]

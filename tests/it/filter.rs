@@ -391,6 +391,14 @@ fn a_ready_message_counts_before_the_first_message_where_it_is_asked_for() {
 }
 
 #[test]
+fn ready_false_is_an_init_error_where_ready_messages_are_asked_for() {
+    let script =
+        "echo '{\"ready\":false,\"error\":{\"errorType\":\"Function.NoDatabase\",\"errorMessage\":\"no route\"}}'; exec sleep 1000";
+    let mut run = Setup::script("filter", script).env("BOOTSTRAP_READY", "message").start();
+    run.init_error().is_error("Function.NoDatabase", &["no route"]);
+}
+
+#[test]
 fn a_ready_message_is_a_log_line_where_it_is_not_asked_for() {
     let run = Setup::script("filter", "echo '{\"ready\":true}'; : > \"$TEST_DIR/started\"; exec cat").start();
     run.wait_file("started");

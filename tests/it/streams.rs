@@ -583,6 +583,17 @@ fn a_streamed_report_carries_its_invocation_id() {
     assert_eq!((report.streamed().as_str(), report.invocation_id.as_deref()), ("c", Some("attempt-2")));
 }
 
+#[test]
+fn a_stream_begins_on_a_fresh_connection_where_the_kept_one_is_gone() {
+    let steps = json!([{ "await": "go" }, { "stream": {} }, { "chunk": "c" }, { "end": true }]);
+    let event = Event::new(steps.to_string());
+    let run = Setup::told().answer(Route::Next, event.answer().then_close()).start();
+    run.wait("the event's delivery", || (run.api().waiting() == 0 && !run.api().requests().is_empty()).then_some(()));
+    run.touch("go");
+    assert_eq!(run.report(0).streamed(), "c");
+    check_next(&run, 1);
+}
+
 /// A handler that streams more than all buffers between here and there hold, and a Runtime API that does not read on.
 #[track_caller]
 fn congested(megabytes: usize, fd: &str, gate: &Gate, deadline_ms: Option<u64>) -> Run {
