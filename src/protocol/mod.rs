@@ -2,10 +2,12 @@
 
 mod block;
 pub mod conversation;
+mod envelope;
 pub mod lines;
 pub mod message;
 pub mod reply;
 mod scanner;
 pub mod stream;
 pub mod structure;
+mod text;
 pub mod whole;

@@ -9,11 +9,10 @@ use bytes::Bytes;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::document::{ErrorDocument, UNNAMED, shorten};
+use crate::document::{ErrorDocument, UNNAMED};
+use crate::protocol::envelope::{Envelope, Key, Member, NotAnObject};
 use crate::protocol::stream::{self, StreamHead};
-
-/// How many bytes of a malformed reply are quoted.
-const QUOTED: usize = 200;
+use crate::protocol::text::{decoded, quoted};
 
 /// Which kind of channel a line came on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,53 +83,6 @@ pub enum Reply {
     End,
 }
 
-/// The members that mean something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Member {
-    Id,
-    Response,
-    Error,
-    Stream,
-    Chunk,
-    ChunkBase64,
-    End,
-    Ready,
-    Concurrency,
-    Cancel,
-}
-
-impl Member {
-    const ALL: [(Self, &'static str); 10] = [
-        (Self::Id, "id"),
-        (Self::Response, "response"),
-        (Self::Error, "error"),
-        (Self::Stream, "stream"),
-        (Self::Chunk, "chunk"),
-        (Self::ChunkBase64, "chunkBase64"),
-        (Self::End, "end"),
-        (Self::Ready, "ready"),
-        (Self::Concurrency, "concurrency"),
-        (Self::Cancel, "cancel"),
-    ];
-
-    fn named(name: &[u8]) -> Option<Self> {
-        Self::ALL.iter().find(|(_, known)| known.as_bytes() == name).map(|(member, _)| *member)
-    }
-
-    fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(member, _)| *member == self).map_or("", |(_, name)| name)
-    }
-
-    fn is_reply(self) -> bool {
-        matches!(self, Self::Response | Self::Error | Self::Stream | Self::Chunk | Self::ChunkBase64 | Self::End)
-    }
-
-    /// After a reply with it, nothing more of that answer comes.
-    fn is_last(self) -> bool {
-        matches!(self, Self::Response | Self::Error | Self::End)
-    }
-}
-
 /// Reads a line.
 pub fn read(line: &Bytes, source: Source, standing: impl Fn(&str) -> Standing) -> Line {
     let envelope = match Envelope::read(line) {
@@ -146,9 +98,9 @@ pub fn read(line: &Bytes, source: Source, standing: impl Fn(&str) -> Standing) -
                     Err(what) => Line::Malformed(id.to_string(), format!("the reply {what}: {}", quoted(line))),
                 }
             }
-            Standing::Past if envelope.broken.is_none() => envelope.stale(id),
+            Standing::Past if envelope.broken.is_none() => stale(id, &envelope),
             // A reply channel is for replies only, so this is one, to an invocation that nobody waits for.
-            Standing::Unknown if envelope.broken.is_none() && source == Source::ReplyFd => envelope.stale(id),
+            Standing::Unknown if envelope.broken.is_none() && source == Source::ReplyFd => stale(id, &envelope),
             _ => nothing(source, line, &envelope.trouble("answers no invocation in flight")),
         },
         _ => control(line, &envelope)
@@ -166,6 +118,11 @@ pub fn begins(start: &[u8]) -> Option<String> {
         return None;
     }
     envelope.id().map(Cow::into_owned)
+}
+
+/// It answers an invocation that is over.
+fn stale(id: &str, envelope: &Envelope<'_>) -> Line {
+    Line::Stale { id: id.to_owned(), is_last: envelope.members.iter().any(|(member, _)| member.is_last()) }
 }
 
 fn nothing(source: Source, line: &[u8], why: &str) -> Line {
@@ -266,163 +223,6 @@ fn error_document(line: &Bytes, value: &str) -> Result<ErrorDocument, String> {
         Some(_) => return Err("has an \"error\" whose \"stackTrace\" is no list of strings".to_owned()),
     };
     Ok(ErrorDocument::of_handler(&line.slice_ref(value.as_bytes()), error_type, error_message, stack_trace))
-}
-
-/// The text of a JSON string that is known to be valid. A lone surrogate, which JSON allows and UTF-8 does not, becomes U+FFFD.
-pub(super) fn decoded(string: &str) -> String {
-    String::from_utf8_lossy(&unescaped(string)).into_owned()
-}
-
-/// The bytes of a JSON string that is known to be valid. A lone surrogate is three bytes that are not UTF-8.
-pub(super) fn unescaped(string: &str) -> Vec<u8> {
-    struct Text(Vec<u8>);
-    impl<'de> Deserialize<'de> for Text {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            struct Bytes;
-            impl Visitor<'_> for Bytes {
-                type Value = Text;
-                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                    f.write_str("a string")
-                }
-                fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Text, E> {
-                    Ok(Text(bytes.to_vec()))
-                }
-            }
-            deserializer.deserialize_bytes(Bytes)
-        }
-    }
-    serde_json::from_str::<Text>(string).map(|text| text.0).unwrap_or_default()
-}
-
-/// At most [`QUOTED`] bytes of a line.
-pub(super) fn quoted(line: &[u8]) -> String {
-    let mut text = String::from_utf8_lossy(&line[..line.len().min(QUOTED + 4)]).into_owned();
-    shorten(&mut text, QUOTED);
-    text
-}
-
-/// A line that does not begin as an object.
-struct NotAnObject;
-
-/// The members of a line's object, their values unparsed.
-#[derive(Debug, Default)]
-struct Envelope<'a> {
-    /// In order. One whose value did not come (the line is broken there) has none.
-    members: Vec<(Member, Option<&'a RawValue>)>,
-    /// The first member that means nothing here.
-    unknown: Option<String>,
-    /// The first member that came twice.
-    duplicate: Option<String>,
-    /// Where and why the line stops being JSON.
-    broken: Option<serde_json::Error>,
-}
-
-impl<'a> Envelope<'a> {
-    fn read(line: &'a [u8]) -> Result<Self, NotAnObject> {
-        if !line.trim_ascii_start().starts_with(b"{") {
-            return Err(NotAnObject);
-        }
-        let mut envelope = Self::default();
-        let mut deserializer = serde_json::Deserializer::from_slice(line);
-        let outcome = deserializer.deserialize_map(&mut envelope).and_then(|()| deserializer.end());
-        envelope.broken = outcome.err();
-        Ok(envelope)
-    }
-
-    fn value(&self, member: Member) -> Option<&'a str> {
-        self.members.iter().find(|(found, _)| *found == member).and_then(|(_, value)| value.map(RawValue::get))
-    }
-
-    /// The value of `id`, where it is a string.
-    fn id(&self) -> Option<Cow<'a, str>> {
-        let text = self.value(Member::Id)?.strip_prefix('"')?.strip_suffix('"')?;
-        Some(if text.contains('\\') { Cow::Owned(decoded(&format!("\"{text}\""))) } else { Cow::Borrowed(text) })
-    }
-
-    /// It answers an invocation that is over.
-    fn stale(&self, id: &str) -> Line {
-        Line::Stale { id: id.to_owned(), is_last: self.members.iter().any(|(member, _)| member.is_last()) }
-    }
-
-    fn reply_member(&self) -> Option<Member> {
-        self.members.iter().map(|(member, _)| *member).find(|member| member.is_reply())
-    }
-
-    /// The line begins as a reply: the `id` is followed by a reply member.
-    fn id_comes_first(&self) -> bool {
-        let position = |wanted: &dyn Fn(Member) -> bool| self.members.iter().position(|(member, _)| wanted(*member));
-        match (position(&|member| member == Member::Id), position(&Member::is_reply)) {
-            (Some(id), Some(reply)) => id < reply,
-            _ => false,
-        }
-    }
-
-    /// What is wrong with a line on a reply channel.
-    fn trouble(&self, otherwise: &str) -> String {
-        match &self.broken {
-            Some(error) => format!("is not valid JSON ({error})"),
-            None => otherwise.to_owned(),
-        }
-    }
-}
-
-impl<'de> Visitor<'de> for &mut Envelope<'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(Key { member, name }) = map.next_key()? {
-            if let Some(name) = name {
-                self.unknown.get_or_insert(name);
-                map.next_value::<&RawValue>()?;
-                continue;
-            }
-            let Some(member) = member else { continue };
-            if self.members.iter().any(|(found, _)| *found == member) {
-                self.duplicate.get_or_insert_with(|| member.name().to_owned());
-            }
-            // Noted before its value is read: where the value is broken, the member has still been there.
-            self.members.push((member, None));
-            let value = map.next_value()?;
-            if let Some(last) = self.members.last_mut() {
-                last.1 = Some(value);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A member's name: one that is known, or its text.
-struct Key {
-    member: Option<Member>,
-    name: Option<String>,
-}
-
-impl<'de> Deserialize<'de> for Key {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Name;
-        impl Visitor<'_> for Name {
-            type Value = Key;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a member's name")
-            }
-            fn visit_bytes<E: de::Error>(self, name: &[u8]) -> Result<Key, E> {
-                let member = Member::named(name);
-                let name = member.is_none().then(|| {
-                    let mut name = String::from_utf8_lossy(name).into_owned();
-                    shorten(&mut name, QUOTED);
-                    name
-                });
-                Ok(Key { member, name })
-            }
-        }
-        // As bytes, since a name may hold a lone surrogate. That does not check the name for control characters and UTF-8; a
-        // name with such a thing in it is unknown, and no reply has a member that is.
-        deserializer.deserialize_bytes(Name)
-    }
 }
 
 /// The members of an error that Lambda knows. Serde refuses duplicates of them.

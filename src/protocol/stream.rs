@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde::de::{Deserializer as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::protocol::reply::{decoded, quoted, unescaped};
+use crate::protocol::text::{decoded, quoted, unescaped};
 
 /// The `Content-Type` of a stream that names none.
 const DEFAULT_TYPE: &str = "application/octet-stream";

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use crate::protocol::reply::quoted;
+use crate::protocol::text::quoted;
 
 /// The response in a filter's line, byte for byte.
 ///

@@ -1,109 +1,18 @@
-//! Log lines on stderr: the handler's and bootstrap's own, text or JSON, whole lines at a time.
-//!
-//! Stderr is written to only when it would not block, since a log reader that has stopped must not stop the runtime. What it
-//! does not take waits here, in bounded memory. While stderr is slow, what finds no room makes the handler wait, as a pipe would;
-//! once stderr has taken nothing at all for a while it is dropped and counted.
+//! What is logged, formatted, until stderr has taken it: in bounded memory, whole lines, and what is missing is counted.
 
-use std::cell::RefCell;
 use std::fmt::Write as _;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FileType, Mode, OFlags};
 use serde::Serialize;
 
-use crate::document::ErrorDocument;
+use crate::log::output::Output;
+use crate::log::{Level, Origin, PATIENCE, Settings};
 
 /// How many bytes may wait before the handler's channels are left unread.
-const ENOUGH: usize = 1024 * 1024;
+pub(super) const ENOUGH: usize = 1024 * 1024;
 
 /// How many bytes may wait at all: room for a line of the longest kind, whoever speaks.
 const MOST: usize = 10 * 1024 * 1024;
-
-/// A pipe or socket that polls as writable takes this much without blocking (`PIPE_BUF`).
-const ATOMIC: usize = 4096;
-
-/// How long to leave a stderr that takes nothing before it is asked again.
-const RETRY: Duration = Duration::from_millis(1);
-
-/// How long to wait before saying again how many lines are missing.
-const CONFESS_AGAIN: Duration = Duration::from_millis(100);
-
-/// How long a stderr that takes nothing at all may keep the handler's channels unread between invocations.
-pub const PATIENCE: Duration = Duration::from_secs(1);
-
-/// How important a line is; Lambda's own levels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Level {
-    Trace,
-    Debug,
-    #[default]
-    Info,
-    Warn,
-    Error,
-    Fatal,
-}
-
-impl Level {
-    const ALL: [Self; 6] = [Self::Trace, Self::Debug, Self::Info, Self::Warn, Self::Error, Self::Fatal];
-
-    /// The name that Lambda gives it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Trace => "TRACE",
-            Self::Debug => "DEBUG",
-            Self::Info => "INFO",
-            Self::Warn => "WARN",
-            Self::Error => "ERROR",
-            Self::Fatal => "FATAL",
-        }
-    }
-}
-
-/// Lambda's advanced logging controls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Settings {
-    /// Lines are JSON objects.
-    pub json: bool,
-    /// The least important of bootstrap's own lines that is written.
-    pub level: Level,
-}
-
-impl Settings {
-    /// Reads `AWS_LAMBDA_LOG_FORMAT` and `AWS_LAMBDA_LOG_LEVEL`, and what is to be warned of: a bad value means the default.
-    pub fn from_environment(lookup: impl Fn(&str) -> Option<String>) -> (Self, Vec<String>) {
-        let mut warnings = Vec::new();
-        let mut settings = Self::default();
-        if let Some(value) = lookup("AWS_LAMBDA_LOG_FORMAT").filter(|value| !value.is_empty()) {
-            settings.json = value.eq_ignore_ascii_case("json");
-            if !settings.json && !value.eq_ignore_ascii_case("text") {
-                warnings.push(format!("AWS_LAMBDA_LOG_FORMAT={value:?} is neither JSON nor Text; logging as text"));
-            }
-        }
-        if let Some(value) = lookup("AWS_LAMBDA_LOG_LEVEL").filter(|value| !value.is_empty()) {
-            match Level::ALL.into_iter().find(|level| level.name().eq_ignore_ascii_case(&value)) {
-                Some(level) => settings.level = level,
-                None => warnings.push(format!(
-                    "AWS_LAMBDA_LOG_LEVEL={value:?} is none of TRACE, DEBUG, INFO, WARN, ERROR, FATAL; logging at INFO"
-                )),
-            }
-        }
-        (settings, warnings)
-    }
-}
-
-/// Which of a handler's channels a long line comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// Descriptor 1.
-    Stdout,
-    /// Descriptor 2.
-    Stderr,
-}
 
 /// A JSON log line.
 #[derive(Serialize)]
@@ -120,12 +29,8 @@ struct Record<'a> {
     message: &'a str,
 }
 
-/// The log; all clones write to the same stderr.
-#[derive(Debug, Clone)]
-pub struct Logs(Rc<RefCell<Sink>>);
-
 #[derive(Debug)]
-struct Sink {
+pub(super) struct Sink {
     settings: Settings,
     output: Output,
     /// Formatted lines that stderr has not taken yet.
@@ -135,7 +40,7 @@ struct Sink {
     /// The last byte that it has taken was not the end of a line.
     mid_line: bool,
     /// How many bytes have ever been put into `pending`.
-    queued: u64,
+    pub(super) queued: u64,
     /// The long line that has been begun and not ended.
     open: Option<Origin>,
     /// The first bytes of a character that its next piece goes on with.
@@ -143,60 +48,13 @@ struct Sink {
     /// Since when stderr has taken nothing, while something waits.
     stalled: Option<Instant>,
     /// How long that may keep the handler's channels unread.
-    patience: Duration,
+    pub(super) patience: Duration,
     /// A report has waited for stderr in vain; the next ones don't, until it takes something again.
-    given_up: bool,
+    pub(super) given_up: bool,
     /// How many lines are missing and have not been confessed.
-    dropped: usize,
+    pub(super) dropped: usize,
     /// Nobody reads stderr any more.
     closed: bool,
-}
-
-/// How stderr is written to.
-#[derive(Debug)]
-enum Output {
-    /// A regular file, which never blocks for long.
-    File,
-    /// A descriptor of our own that never blocks. A terminal polls as writable and then blocks; opened a second time, it does not,
-    /// and the user's own stays as it was.
-    Own(OwnedFd),
-    /// A pipe or socket: what polls as writable takes [`ATOMIC`] bytes.
-    Polled,
-}
-
-impl Output {
-    fn of_stderr() -> Self {
-        match rustix::fs::fstat(stderr()).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
-            Ok(FileType::RegularFile) => Self::File,
-            Ok(FileType::CharacterDevice) => {
-                let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-                rustix::fs::open("/dev/fd/2", flags, Mode::empty()).map_or(Self::Polled, Self::Own)
-            }
-            _ => Self::Polled,
-        }
-    }
-
-    /// Whether a write would take something now. A stderr without a reader counts: the write then says so.
-    fn is_writable(&self) -> bool {
-        let descriptor = self.descriptor();
-        let mut asked = [PollFd::from_borrowed_fd(descriptor, PollFlags::OUT)];
-        match poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
-            Ok(_) => asked[0].revents().intersects(PollFlags::OUT | PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL),
-            Err(_) => false,
-        }
-    }
-
-    fn descriptor(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Own(own) => own.as_fd(),
-            Self::File | Self::Polled => stderr(),
-        }
-    }
-
-    /// The longest write that can't block.
-    fn at_once(&self) -> usize {
-        if matches!(self, Self::Polled) { ATOMIC } else { usize::MAX }
-    }
 }
 
 /// The current time as a log line has it: RFC 3339 in UTC, with milliseconds.
@@ -204,95 +62,8 @@ fn timestamp() -> String {
     humantime::format_rfc3339_millis(SystemTime::now()).to_string()
 }
 
-fn stderr() -> BorrowedFd<'static> {
-    rustix::stdio::stderr()
-}
-
-impl Logs {
-    /// A log on this process's stderr.
-    #[must_use]
-    pub fn new(settings: Settings) -> Self {
-        Self(Rc::new(RefCell::new(Sink::new(settings, Output::of_stderr()))))
-    }
-
-    /// A line of bootstrap's own.
-    pub fn tell(&self, level: Level, request_id: Option<&str>, message: &str) {
-        self.0.borrow_mut().own(level, request_id, None, message);
-    }
-
-    /// Worth knowing: something is odd, and work goes on.
-    pub fn warn(&self, request_id: Option<&str>, message: &str) {
-        self.tell(Level::Warn, request_id, message);
-    }
-
-    /// The one ERROR line of an error that is reported, or of an init error.
-    pub fn error(&self, request_id: Option<&str>, document: &ErrorDocument) {
-        self.0.borrow_mut().own(Level::Error, request_id, Some(&document.error_type), &document.error_message);
-    }
-
-    /// A line of the handler's, without its newline.
-    pub fn line(&self, request_id: Option<&str>, line: &[u8]) {
-        self.0.borrow_mut().line(request_id, line);
-    }
-
-    /// A piece of a line too long to be held as a whole; the last one ends it.
-    pub fn piece(&self, origin: Origin, request_id: Option<&str>, piece: &[u8], last: bool) {
-        self.0.borrow_mut().piece(origin, request_id, piece, last);
-    }
-
-    /// Whether more can be taken from the handler's channels.
-    #[must_use]
-    pub fn has_room(&self) -> bool {
-        let sink = self.0.borrow();
-        sink.waiting() < ENOUGH || sink.is_stuck()
-    }
-
-    /// Whether there is something to go on with.
-    #[must_use]
-    pub fn is_waiting(&self) -> bool {
-        let sink = self.0.borrow();
-        sink.waiting() > 0 || sink.dropped > 0
-    }
-
-    /// How long a stderr that takes nothing at all may keep the handler's channels unread, from now on.
-    pub fn set_patience(&self, patience: Duration) {
-        self.0.borrow_mut().patience = patience;
-    }
-
-    /// Writes what stderr takes at once.
-    pub fn write(&self) {
-        self.0.borrow_mut().write();
-    }
-
-    /// Waits a moment and goes on with what is waiting. Cancel safe.
-    pub async fn progress(&self) {
-        let is_waiting = self.0.borrow().waiting() > 0;
-        tokio::time::sleep(if is_waiting { RETRY } else { CONFESS_AGAIN }).await;
-        self.write();
-    }
-
-    /// Waits until everything that was logged by now is written, at most until `latest`; then it is dropped. A stderr that takes
-    /// nothing delays one report, not every one: until it takes something again nothing is waited for.
-    pub async fn flush(&self, latest: Instant) {
-        let mark = self.0.borrow().queued;
-        loop {
-            {
-                let mut sink = self.0.borrow_mut();
-                sink.write();
-                if sink.gone() >= mark || sink.given_up {
-                    return;
-                }
-                if Instant::now() >= latest {
-                    return sink.give_up();
-                }
-            }
-            tokio::time::sleep(RETRY).await;
-        }
-    }
-}
-
 impl Sink {
-    fn new(settings: Settings, output: Output) -> Self {
+    pub(super) fn new(settings: Settings, output: Output) -> Self {
         Self {
             settings,
             output,
@@ -310,17 +81,17 @@ impl Sink {
         }
     }
 
-    fn waiting(&self) -> usize {
+    pub(super) fn waiting(&self) -> usize {
         self.pending.len() - self.taken
     }
 
     /// How many bytes have been put in and are here no more.
-    fn gone(&self) -> u64 {
+    pub(super) fn gone(&self) -> u64 {
         self.queued - self.waiting() as u64
     }
 
     /// Stderr has taken nothing for so long that the handler is kept waiting no longer.
-    fn is_stuck(&self) -> bool {
+    pub(super) fn is_stuck(&self) -> bool {
         self.stalled.is_some_and(|since| since.elapsed() >= self.patience)
     }
 
@@ -335,7 +106,7 @@ impl Sink {
     }
 
     /// Writes a line of bootstrap's own.
-    fn own(&mut self, level: Level, request_id: Option<&str>, error_type: Option<&str>, message: &str) {
+    pub(super) fn own(&mut self, level: Level, request_id: Option<&str>, error_type: Option<&str>, message: &str) {
         self.put(level, request_id, error_type, message);
         self.write();
     }
@@ -366,7 +137,7 @@ impl Sink {
         }
     }
 
-    fn line(&mut self, request_id: Option<&str>, line: &[u8]) {
+    pub(super) fn line(&mut self, request_id: Option<&str>, line: &[u8]) {
         if self.settings.json && !is_json_object(line) {
             let message = String::from_utf8_lossy(line);
             self.record(&Record {
@@ -405,7 +176,7 @@ impl Sink {
 
     /// In text, a long line passes as it comes. In JSON its pieces are the message of one record. Either is ended early where
     /// another line comes between, so that no line is ever inside another.
-    fn piece(&mut self, origin: Origin, request_id: Option<&str>, piece: &[u8], last: bool) {
+    pub(super) fn piece(&mut self, origin: Origin, request_id: Option<&str>, piece: &[u8], last: bool) {
         if self.open != Some(origin) {
             self.close_long_line();
             if self.settings.json {
@@ -452,7 +223,7 @@ impl Sink {
     }
 
     /// Writes what stderr takes, and says how many lines are missing once it has taken the rest.
-    fn write(&mut self) {
+    pub(super) fn write(&mut self) {
         self.write_pending();
         if self.dropped > 0 && self.waiting() == 0 && !self.closed && self.output.is_writable() {
             let dropped = std::mem::take(&mut self.dropped);
@@ -510,7 +281,7 @@ impl Sink {
     }
 
     /// Drops the whole lines that wait. A line that stderr has taken a part of stays, so that it will be whole.
-    fn give_up(&mut self) {
+    pub(super) fn give_up(&mut self) {
         self.given_up = true;
         let rest = &self.pending[self.taken..];
         let kept = if self.mid_line { memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1) } else { 0 };
@@ -556,6 +327,8 @@ fn one_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
+
     use super::*;
 
     /// A sink on a pipe of one page, and the pipe's other end.

@@ -1,0 +1,124 @@
+//! Log lines on stderr: the handler's and bootstrap's own, text or JSON, whole lines at a time.
+//!
+//! Stderr is written to only when it would not block, since a log reader that has stopped must not stop the runtime. What it
+//! does not take waits here, in bounded memory. While stderr is slow, what finds no room makes the handler wait, as a pipe would;
+//! once stderr has taken nothing at all for a while it is dropped and counted.
+
+mod output;
+mod settings;
+mod sink;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::document::ErrorDocument;
+use crate::log::output::Output;
+use crate::log::sink::{ENOUGH, Sink};
+
+pub use settings::{Level, Settings};
+
+/// How long to leave a stderr that takes nothing before it is asked again.
+const RETRY: Duration = Duration::from_millis(1);
+
+/// How long to wait before saying again how many lines are missing.
+const CONFESS_AGAIN: Duration = Duration::from_millis(100);
+
+/// How long a stderr that takes nothing at all may keep the handler's channels unread between invocations.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Which of a handler's channels a long line comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Descriptor 1.
+    Stdout,
+    /// Descriptor 2.
+    Stderr,
+}
+
+/// The log; all clones write to the same stderr.
+#[derive(Debug, Clone)]
+pub struct Logs(Rc<RefCell<Sink>>);
+
+impl Logs {
+    /// A log on this process's stderr.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self(Rc::new(RefCell::new(Sink::new(settings, Output::of_stderr()))))
+    }
+
+    /// A line of bootstrap's own.
+    pub fn tell(&self, level: Level, request_id: Option<&str>, message: &str) {
+        self.0.borrow_mut().own(level, request_id, None, message);
+    }
+
+    /// Worth knowing: something is odd, and work goes on.
+    pub fn warn(&self, request_id: Option<&str>, message: &str) {
+        self.tell(Level::Warn, request_id, message);
+    }
+
+    /// The one ERROR line of an error that is reported, or of an init error.
+    pub fn error(&self, request_id: Option<&str>, document: &ErrorDocument) {
+        self.0.borrow_mut().own(Level::Error, request_id, Some(&document.error_type), &document.error_message);
+    }
+
+    /// A line of the handler's, without its newline.
+    pub fn line(&self, request_id: Option<&str>, line: &[u8]) {
+        self.0.borrow_mut().line(request_id, line);
+    }
+
+    /// A piece of a line too long to be held as a whole; the last one ends it.
+    pub fn piece(&self, origin: Origin, request_id: Option<&str>, piece: &[u8], last: bool) {
+        self.0.borrow_mut().piece(origin, request_id, piece, last);
+    }
+
+    /// Whether more can be taken from the handler's channels.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        let sink = self.0.borrow();
+        sink.waiting() < ENOUGH || sink.is_stuck()
+    }
+
+    /// Whether there is something to go on with.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        let sink = self.0.borrow();
+        sink.waiting() > 0 || sink.dropped > 0
+    }
+
+    /// How long a stderr that takes nothing at all may keep the handler's channels unread, from now on.
+    pub fn set_patience(&self, patience: Duration) {
+        self.0.borrow_mut().patience = patience;
+    }
+
+    /// Writes what stderr takes at once.
+    pub fn write(&self) {
+        self.0.borrow_mut().write();
+    }
+
+    /// Waits a moment and goes on with what is waiting. Cancel safe.
+    pub async fn progress(&self) {
+        let is_waiting = self.0.borrow().waiting() > 0;
+        tokio::time::sleep(if is_waiting { RETRY } else { CONFESS_AGAIN }).await;
+        self.write();
+    }
+
+    /// Waits until everything that was logged by now is written, at most until `latest`; then it is dropped. A stderr that takes
+    /// nothing delays one report, not every one: until it takes something again nothing is waited for.
+    pub async fn flush(&self, latest: Instant) {
+        let mark = self.0.borrow().queued;
+        loop {
+            {
+                let mut sink = self.0.borrow_mut();
+                sink.write();
+                if sink.gone() >= mark || sink.given_up {
+                    return;
+                }
+                if Instant::now() >= latest {
+                    return sink.give_up();
+                }
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+}
