@@ -135,3 +135,51 @@ fn a_refusal_without_end_is_quoted_and_left() {
     assert!(run.log().contains("because because"), "{}", run.log());
     assert!(run.log().len() < 10_000 && run.memory_kb("VmHWM") < 64_000);
 }
+
+/// One line at a time is read, so that what follows stays in the pipe. Each event names itself, and what is done with it: `die` is to
+/// answer it and end. The first process takes four at a time, the second one, the third four.
+const TAKES_FOUR_ONE_FOUR: &str = "import json, os, time
+folder = os.environ['TEST_DIR'] + '/'
+open(folder + 'starts', 'a').write('%d\\n' % os.getpid())
+number = len(open(folder + 'starts').readlines())
+print(json.dumps({'ready': True, 'concurrency': 1 if number == 2 else 4}), flush=True)
+while True:
+    line = b''
+    while not line.endswith(b'\\n'):
+        byte = os.read(0, 1)
+        if not byte:
+            os._exit(0)
+        line += byte
+    if not line.strip():
+        continue
+    message = json.loads(line)
+    event = message['event']
+    open(folder + 'in-' + event['name'], 'w').close()
+    while event['waits'] and not os.path.exists(folder + 'go-' + event['name']):
+        time.sleep(0.01)
+    print(json.dumps({'id': message['id'], 'response': event['name']}), flush=True)
+    if event['waits']:
+        os._exit(0)
+";
+
+/// Events that had come back unread from a handler with four places waited in one with a single place, and nobody looked at them
+/// again when it had answered the first.
+#[test]
+fn events_that_come_back_unread_find_places_though_fewer_are_offered_meanwhile() {
+    let run = Setup::new().concurrency(5).arg("python3").arg("-c").arg(TAKES_FOUR_ONE_FOUR).start();
+    let event = |name: &str, waits: bool| json!({ "name": name, "waits": waits }).to_string();
+    run.invoke(event("first", false));
+    let last = run.push(event("last", true));
+    run.wait_file("in-last");
+    let unread = ["a", "b", "c"].map(|name| (name, run.push(event(name, false))));
+    run.waiting(1);
+    // This one goes to a process that takes one at a time, which is then the last word on how many a fresh one takes.
+    run.invoke(event("elsewhere", false));
+    assert_eq!(run.starts().len(), 2);
+    run.touch("go-last");
+    assert_eq!(run.report_of(&last).response(), "\"last\"");
+    for (name, id) in unread {
+        assert_eq!(run.report_of(&id).response(), format!("\"{name}\""));
+    }
+    run.waiting(5);
+}

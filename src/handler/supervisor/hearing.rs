@@ -344,10 +344,6 @@ impl Supervisor {
         if !is_ready {
             self.became_ready();
         }
-        // It takes fewer than were on their way to it.
-        if self.room.is_overfull() {
-            self.send_away();
-        }
     }
 
     fn not_ready(&mut self, document: ErrorDocument) {

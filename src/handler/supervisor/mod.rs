@@ -496,7 +496,7 @@ impl Supervisor {
         }
     }
 
-    /// Gives the events that wait to the handler, if it is there and takes them.
+    /// Gives the events that wait to the handler, if it is there and takes them. Those for which it has no place find another.
     fn send(&mut self) {
         let auto = self.pool.config.readiness == Readiness::Auto;
         while !self.waiting.is_empty() {
@@ -511,8 +511,12 @@ impl Supervisor {
             let takes = handler.is_ready || auto;
             // A process that is for one event gets no other.
             let is_used = handler.has_been_sent && !self.pool.config.mode.starts_ahead();
-            if !takes || is_used || handler.is_retiring || handler.taken() >= self.room.capacity.get() {
+            if !takes || is_used || handler.is_retiring {
                 return;
+            }
+            if handler.taken() >= self.room.capacity.get() {
+                // It takes fewer than were on their way to it, or than the one before it did.
+                return self.send_away();
             }
             let Some(mut in_flight) = self.waiting.pop_front() else { return };
             if !std::mem::replace(&mut handler.has_been_sent, true) {
