@@ -183,3 +183,34 @@ fn events_that_come_back_unread_find_places_though_fewer_are_offered_meanwhile()
     }
     run.waiting(5);
 }
+
+/// A handler that takes so many events at once.
+fn at_once(n: usize) -> Setup {
+    Setup::of("does_as_told_at_once.py").concurrency(n).env("AT_ONCE", n.to_string()).env("BOOTSTRAP_READY", "message")
+}
+
+/// What a handler logged for an invocation that had timed out had the request id of the only one that was still in flight.
+#[test]
+fn a_line_that_may_be_a_late_invocations_names_no_other() {
+    let run = at_once(2).env("AWS_LAMBDA_LOG_FORMAT", "JSON").start();
+    let steps = json!([{ "touch": "in-late" }, { "await": "go-late" }, { "err": "about the late one\n" }, { "response": 1 }]);
+    let late = run.push(Event::new(steps.to_string()).deadline_in(1500));
+    run.wait_file("in-late");
+    let id = run.push(json!([{ "response": "a sign of life" }]));
+    run.report_of(&id);
+    run.report_of(&late).is_error("Function.Timeout", &[]);
+    let steps = json!([{ "touch": "in" }, { "await": "go" }, { "err": "about one alone\n" }, { "response": 2 }]);
+    let other = run.push(steps);
+    run.wait_file("in");
+    run.touch("go-late");
+    let record = |text: &str| -> Value {
+        let log = run.wait_log(text);
+        serde_json::from_str(log.lines().find(|line| line.contains(text)).unwrap()).unwrap()
+    };
+    assert_eq!(record("about the late one").get("requestId"), None);
+    // Once the late reply has come, there is but one that a line can be about.
+    run.wait_log("is over");
+    run.touch("go");
+    assert_eq!(record("about one alone")["requestId"], json!(other));
+    run.report_of(&other);
+}

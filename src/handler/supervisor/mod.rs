@@ -546,12 +546,13 @@ impl Supervisor {
         }
     }
 
-    /// Whose the log lines are from now on: they name no id where several invocations are in flight.
+    /// Whose the log lines are from now on: they name no id where the handler works on several invocations, late ones among them.
     fn tell_log(&mut self) {
         let sent = self.handler.iter().flat_map(|handler| &handler.debts.in_flight);
         let mut owed = sent.chain(&self.waiting);
+        let any_late = self.handler.iter().any(|handler| !handler.debts.late.is_empty());
         self.logging_for = match (owed.next(), owed.next()) {
-            (Some(only), None) => Some(only.request_id.clone()),
+            (Some(only), None) if !any_late => Some(only.request_id.clone()),
             _ => None,
         };
     }
