@@ -214,3 +214,17 @@ fn a_line_that_may_be_a_late_invocations_names_no_other() {
     assert_eq!(record("about one alone")["requestId"], json!(other));
     run.report_of(&other);
 }
+
+/// Until a handler had answered for the first time, the error of each event held what was logged before that event had come, for
+/// other callers.
+#[test]
+fn what_was_logged_before_an_event_came_is_not_in_its_error_though_nothing_was_answered_yet() {
+    let run = at_once(2).start();
+    let first = run.push(json!([{ "err": "the first caller's secret\n" }, { "hang": true }]));
+    run.wait_log("secret\n");
+    let second = run.push(json!([{ "err": "mine\n" }, { "exit": 3 }]));
+    let document = run.report_of(&second).is_error("Runtime.ExitError", &["exit status 3"]);
+    assert_eq!(document["stackTrace"], json!(["mine"]));
+    let document = run.report_of(&first).is_error("Runtime.ExitError", &["exit status 3"]);
+    assert_eq!(document["stackTrace"], json!(["the first caller's secret", "mine"]));
+}

@@ -519,14 +519,15 @@ impl Supervisor {
                 return self.send_away();
             }
             let Some(mut in_flight) = self.waiting.pop_front() else { return };
-            if !std::mem::replace(&mut handler.has_been_sent, true) {
+            let is_first = !std::mem::replace(&mut handler.has_been_sent, true);
+            if is_first {
                 handler.stdin.widen();
                 handler.conversation.begin();
             }
             handler.is_ready = true;
             in_flight.answers_before = handler.answers;
-            // What it logged while it started belongs to its first events.
-            in_flight.lines_before = if handler.has_answered() { handler.tail.count() } else { 0 };
+            // What it logged while it started belongs to its first event.
+            in_flight.lines_before = if is_first { 0 } else { handler.tail.count() };
             if let Delivery::Line(message) = &in_flight.delivery {
                 in_flight.starts_at = handler.stdin.send(message.clone());
             }
