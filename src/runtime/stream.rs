@@ -44,7 +44,7 @@ pub async fn post(
         format!("its end did not get through within {} s", LAST_PARTS.as_secs())
     };
     let end = {
-        let mut feed = std::pin::pin!(feed(body, head.prelude, &parts, request_id, directory, handlers, logs));
+        let mut feed = std::pin::pin!(feed(Unended(Some(body)), head.prelude, &parts, request_id, directory, handlers, logs));
         let mut sent = std::pin::pin!(api.stream(&target, &head.content_type, channel));
         let mut late = std::pin::pin!(late);
         let (mut end, mut is_answered, mut trouble) = (None, false, None);
@@ -67,14 +67,43 @@ pub async fn post(
     };
     match end {
         Some(end) => end,
-        // Letting go of `feed` has ended the body; what comes still has to be taken.
+        // Letting go of `feed` has broken the body off; what comes still has to be taken.
         None => drop_rest(&parts, request_id, handlers, logs).await,
+    }
+}
+
+/// The end of a body where it is put in. Unless it is ended, it breaks off: Lambda must not take what was sent for the whole.
+struct Unended(Option<Sender<Bytes, BrokenOff>>);
+
+impl Unended {
+    /// Sends some of the body.
+    async fn send(&mut self, data: Bytes) {
+        if let Some(body) = &mut self.0 {
+            // Refused once the body is not read any more, which the answer explains.
+            let _ = body.send_data(data).await;
+        }
+    }
+
+    /// Ends the body, with trailers where there is something to tell.
+    async fn end(mut self, trailers: Option<HeaderMap>) {
+        if let (Some(body), Some(trailers)) = (&mut self.0, trailers) {
+            let _ = body.send_trailers(trailers).await;
+        }
+        self.0 = None;
+    }
+}
+
+impl Drop for Unended {
+    fn drop(&mut self) {
+        if let Some(body) = self.0.take() {
+            body.abort(BrokenOff);
+        }
     }
 }
 
 /// Puts the parts into the body until the stream ends. Returns what `/next` must wait for.
 async fn feed(
-    mut body: Sender<Bytes, BrokenOff>,
+    mut body: Unended,
     prelude: Option<Bytes>,
     parts: &Parts,
     request_id: &str,
@@ -82,24 +111,20 @@ async fn feed(
     handlers: &Handlers,
     logs: &Logs,
 ) -> Option<oneshot::Receiver<()>> {
-    // Refused once the body is not read any more, which the answer explains.
     if let Some(prelude) = prelude {
-        let _ = body.send_data(prelude).await;
+        body.send(prelude).await;
     }
     while let Some(part) = parts.next().await {
         match part {
-            Part::Chunk(chunk) => drop(body.send_data(chunk).await),
+            Part::Chunk(chunk) => body.send(chunk).await,
             Part::End(end) => {
                 ended(&end, request_id, handlers, logs).await;
-                if let Some(document) = &end.error {
-                    let _ = body.send_trailers(trailers(&ErrorBody::new(document, directory))).await;
-                }
+                body.end(end.error.map(|document| trailers(&ErrorBody::new(&document, directory)))).await;
                 return end.settled;
             }
         }
     }
-    // Left to Lambda, which must not take what was sent for the whole.
-    body.abort(BrokenOff);
+    // Broken off, and left to Lambda.
     None
 }
 

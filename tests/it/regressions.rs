@@ -1,5 +1,8 @@
 //! Faults that were found once. Each test tells its story.
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
+
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -227,4 +230,42 @@ fn what_was_logged_before_an_event_came_is_not_in_its_error_though_nothing_was_a
     assert_eq!(document["stackTrace"], json!(["mine"]));
     let document = run.report_of(&first).is_error("Runtime.ExitError", &["exit status 3"]);
     assert_eq!(document["stackTrace"], json!(["the first caller's secret", "mine"]));
+}
+
+/// A stream that had been accepted at once, and was read no further, was given up some time after its end. Its body then ended in
+/// order, without the handler's fault, as if what had been sent were the whole.
+#[test]
+fn a_stream_that_is_given_up_does_not_look_whole() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let run = Setup::of("streams_so_many_megabytes.py").env("STREAM_FD", "1").address("", move |_| address.clone()).start();
+    listener.set_nonblocking(true).unwrap();
+    let accept = || {
+        let (stream, _) = run.wait("a connection", || listener.accept().ok());
+        stream.set_nonblocking(false).unwrap();
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+        BufReader::new(stream)
+    };
+    let mut first = accept();
+    let deadline = super::support::epoch_ms(std::time::Duration::from_millis(1500));
+    for (request, answer) in [
+        (
+            "GET ",
+            format!(
+                "200 OK\r\nLambda-Runtime-Aws-Request-Id: a\r\nLambda-Runtime-Deadline-Ms: {deadline}\r\nContent-Length: 2\r\n\r\n50"
+            ),
+        ),
+        ("POST ", "202 Accepted\r\nContent-Length: 0\r\n\r\n".to_owned()),
+    ] {
+        let head: Vec<String> = first.by_ref().lines().map(Result::unwrap).take_while(|line| !line.is_empty()).collect();
+        assert!(head[0].starts_with(request), "{head:?}");
+        write!(first.get_mut(), "HTTP/1.1 {answer}").unwrap();
+    }
+    // Bootstrap asks for the next event: it has given up.
+    let _next = accept();
+    let mut body = Vec::new();
+    // It may be reset, too.
+    let _ = first.read_to_end(&mut body);
+    assert!(body.len() > 1_000_000 && !body.ends_with(b"\r\n0\r\n\r\n"), "{} bytes, which look whole", body.len());
+    drop(run);
 }
