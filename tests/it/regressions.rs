@@ -269,3 +269,20 @@ fn a_stream_that_is_given_up_does_not_look_whole() {
     assert!(body.len() > 1_000_000 && !body.ends_with(b"\r\n0\r\n\r\n"), "{} bytes, which look whole", body.len());
     drop(run);
 }
+
+/// Where a filter was started again, the next event did not wait until it read its stdin, and what it wrote while it started was
+/// the answer.
+#[test]
+fn what_a_filter_writes_while_it_starts_again_is_no_answer_where_its_start_is_watched() {
+    let banner = "sleep 0.3; echo '{\"banner\":true}'; exec cat";
+    let run = Setup::script("filter", banner).env("BOOTSTRAP_READY", "auto").start();
+    // Before it is the space by which it was seen to read.
+    assert_eq!(run.invoke("1").response(), " 1");
+    for n in 2..5 {
+        let pid = *run.starts().last().unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+        run.wait_starts(n);
+        assert_eq!(run.invoke(n.to_string()).response(), format!(" {n}"));
+    }
+    assert_eq!(run.log().matches("{\"banner\":true}\n").count(), 4, "{}", run.log());
+}

@@ -243,14 +243,16 @@ impl Supervisor {
         let command = &self.pool.command;
         let started = Running::start(command, &self.pool.children, mode, conversation, delivery);
         let mut handler = started.map_err(|error| command.diagnose(&error))?;
-        // Before the invoke phase the handler's own start-up is waited for. Later an event may as well wait in its stdin.
-        match (readiness, self.pool.is_serving()) {
-            (Readiness::Auto, false) => {
+        // Before the invoke phase the handler's own start-up is waited for. Later an event may as well wait in its stdin, unless what
+        // it writes while it starts would be taken for the answer.
+        let is_waited_for = !self.pool.is_serving() || mode.goes_by_order();
+        match readiness {
+            Readiness::Auto if is_waited_for => {
                 handler.stdin.probe();
                 self.probe_due = Some(Instant::now() + PROBE_PAUSE);
             }
-            (Readiness::Message, _) => {}
-            (Readiness::Auto, true) | (Readiness::None, _) => handler.is_ready = true,
+            Readiness::Message => {}
+            Readiness::Auto | Readiness::None => handler.is_ready = true,
         }
         let is_ready = handler.is_ready;
         self.handler = Some(handler);
@@ -498,7 +500,9 @@ impl Supervisor {
 
     /// Gives the events that wait to the handler, if it is there and takes them. Those for which it has no place find another.
     fn send(&mut self) {
-        let auto = self.pool.config.readiness == Readiness::Auto;
+        // A handler whose start is only watched may find its event in stdin when it begins to read, unless what it writes until then
+        // would be taken for the answer.
+        let may_find = self.pool.config.readiness == Readiness::Auto && !self.mode().goes_by_order();
         while !self.waiting.is_empty() {
             if self.mode().goes_by_order() {
                 // A line that waits in the pipe would be taken for the answer. Where it leads to a fresh handler, that one has been
@@ -506,9 +510,7 @@ impl Supervisor {
                 self.drain(None);
             }
             let Some(handler) = &mut self.handler else { return };
-            // A handler whose start is only watched may find its event in stdin when it begins to read; one that says when it is
-            // ready is given none before.
-            let takes = handler.is_ready || auto;
+            let takes = handler.is_ready || may_find;
             // A process that is for one event gets no other.
             let is_used = handler.has_been_sent && !self.pool.config.mode.starts_ahead();
             if !takes || is_used || handler.is_retiring {

@@ -33,7 +33,7 @@ impl Supervisor {
 
     pub(super) fn is_probing(&self) -> bool {
         self.pool.config.readiness == Readiness::Auto
-            && self.init_due.is_some()
+            && (self.init_due.is_some() || self.mode().goes_by_order())
             && self.handler.as_ref().is_some_and(|handler| !handler.is_ready && !handler.stdin.is_broken())
     }
 
