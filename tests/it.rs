@@ -21,6 +21,8 @@ mod it {
     mod context;
     /// The deadline: what happens when a handler is too late, and which margins hold.
     mod deadline;
+    /// The examples, as they stand, by what they answer.
+    mod examples;
     /// The fault table in the invoke phase, restarts, and the crash-loop limit.
     mod faults;
     /// Mode `filter`: the bare event in, the bare response out.

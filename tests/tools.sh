@@ -25,12 +25,19 @@ has_jdk() {
     [ "${version%%[!0-9]*}" -ge 17 ]
 }
 
+has_node() {
+    version=$(node --version)
+    version=${version#v}
+    [ "${version%%.*}" -ge 18 ]
+}
+
 look() {
     packages=
     need 'gcc libc6-dev' 'a C compiler, with which Rust links' links
     need 'python3 python3-venv' 'Python 3 with venv' python3 -c 'import ensurepip, venv'
     need default-jdk-headless 'a JDK, 17 or later, with jlink (JAVA_HOME, else PATH)' has_jdk
     need jq jq jq --version
+    need nodejs 'Node.js, 18 or later' has_node
     need shellcheck shellcheck shellcheck --version
 }
 

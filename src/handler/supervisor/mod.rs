@@ -144,6 +144,10 @@ impl Supervisor {
             self.look_at_retirement();
             self.logs.write();
         }
+        // That no process is left may be seen before its exit is told, and its exit may be what answers.
+        if let Some(exit) = self.handler.as_mut().and_then(|handler| handler.process.try_exited()) {
+            self.exited(exit);
+        }
         self.drain(Some(Ending::Killed));
         self.pool.children.kill_all(KILL_LIMIT).await;
         self.drain(None);

@@ -10,6 +10,7 @@ mod capture;
 mod http;
 mod report;
 mod run;
+mod shell;
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ pub(crate) use api::{Route, RuntimeApi};
 pub(crate) use http::Request;
 pub(crate) use report::{Kind, Report, stack_of};
 pub(crate) use run::{Run, Setup, fixture, leftovers, parse_environ, path};
+pub(crate) use shell::{Shell, commands};
 
 /// How long one wait may last.
 pub(crate) fn patience() -> Duration {
