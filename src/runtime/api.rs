@@ -145,7 +145,11 @@ impl Api {
     pub async fn next(&self) -> Result<Invocation, Gone> {
         self.persist("/next", || async {
             let response = self.call(self.request(Method::GET, self.next.clone())).await?;
-            let header = |name: &str| response.headers().get(name).map(HeaderValue::as_bytes);
+            // There are few headers: to look at each is cheaper than to hash the name, eight times.
+            let header = |wanted: &str| {
+                let mut headers = response.headers().iter();
+                headers.find(|(name, _)| name.as_str() == wanted).map(|(_, value)| value.as_bytes())
+            };
             let (mut invocation, warnings) = Invocation::from_headers(header).map_err(Trouble::Odd)?;
             for warning in warnings {
                 self.logs.warn(Some(&invocation.request_id), &warning);
