@@ -73,12 +73,6 @@ impl Room {
             taken.swap_remove(at);
         }
     }
-
-    /// Whether more invocations are on their way to it than its handler takes.
-    #[must_use]
-    pub fn is_overfull(&self) -> bool {
-        self.taken.borrow().len() > self.capacity.get()
-    }
 }
 
 impl Pool {

@@ -135,3 +135,96 @@ fn a_refusal_without_end_is_quoted_and_left() {
     assert!(run.log().contains("because because"), "{}", run.log());
     assert!(run.log().len() < 10_000 && run.memory_kb("VmHWM") < 64_000);
 }
+
+/// One line at a time is read, so that what follows stays in the pipe. Each event names itself, and what is done with it: `die` is to
+/// answer it and end. The first process takes four at a time, the second one, the third four.
+const TAKES_FOUR_ONE_FOUR: &str = "import json, os, time
+folder = os.environ['TEST_DIR'] + '/'
+open(folder + 'starts', 'a').write('%d\\n' % os.getpid())
+number = len(open(folder + 'starts').readlines())
+print(json.dumps({'ready': True, 'concurrency': 1 if number == 2 else 4}), flush=True)
+while True:
+    line = b''
+    while not line.endswith(b'\\n'):
+        byte = os.read(0, 1)
+        if not byte:
+            os._exit(0)
+        line += byte
+    if not line.strip():
+        continue
+    message = json.loads(line)
+    event = message['event']
+    open(folder + 'in-' + event['name'], 'w').close()
+    while event['waits'] and not os.path.exists(folder + 'go-' + event['name']):
+        time.sleep(0.01)
+    print(json.dumps({'id': message['id'], 'response': event['name']}), flush=True)
+    if event['waits']:
+        os._exit(0)
+";
+
+/// Events that had come back unread from a handler with four places waited in one with a single place, and nobody looked at them
+/// again when it had answered the first.
+#[test]
+fn events_that_come_back_unread_find_places_though_fewer_are_offered_meanwhile() {
+    let run = Setup::new().concurrency(5).arg("python3").arg("-c").arg(TAKES_FOUR_ONE_FOUR).start();
+    let event = |name: &str, waits: bool| json!({ "name": name, "waits": waits }).to_string();
+    run.invoke(event("first", false));
+    let last = run.push(event("last", true));
+    run.wait_file("in-last");
+    let unread = ["a", "b", "c"].map(|name| (name, run.push(event(name, false))));
+    run.waiting(1);
+    // This one goes to a process that takes one at a time, which is then the last word on how many a fresh one takes.
+    run.invoke(event("elsewhere", false));
+    assert_eq!(run.starts().len(), 2);
+    run.touch("go-last");
+    assert_eq!(run.report_of(&last).response(), "\"last\"");
+    for (name, id) in unread {
+        assert_eq!(run.report_of(&id).response(), format!("\"{name}\""));
+    }
+    run.waiting(5);
+}
+
+/// A handler that takes so many events at once.
+fn at_once(n: usize) -> Setup {
+    Setup::of("does_as_told_at_once.py").concurrency(n).env("AT_ONCE", n.to_string()).env("BOOTSTRAP_READY", "message")
+}
+
+/// What a handler logged for an invocation that had timed out had the request id of the only one that was still in flight.
+#[test]
+fn a_line_that_may_be_a_late_invocations_names_no_other() {
+    let run = at_once(2).env("AWS_LAMBDA_LOG_FORMAT", "JSON").start();
+    let steps = json!([{ "touch": "in-late" }, { "await": "go-late" }, { "err": "about the late one\n" }, { "response": 1 }]);
+    let late = run.push(Event::new(steps.to_string()).deadline_in(1500));
+    run.wait_file("in-late");
+    let id = run.push(json!([{ "response": "a sign of life" }]));
+    run.report_of(&id);
+    run.report_of(&late).is_error("Function.Timeout", &[]);
+    let steps = json!([{ "touch": "in" }, { "await": "go" }, { "err": "about one alone\n" }, { "response": 2 }]);
+    let other = run.push(steps);
+    run.wait_file("in");
+    run.touch("go-late");
+    let record = |text: &str| -> Value {
+        let log = run.wait_log(text);
+        serde_json::from_str(log.lines().find(|line| line.contains(text)).unwrap()).unwrap()
+    };
+    assert_eq!(record("about the late one").get("requestId"), None);
+    // Once the late reply has come, there is but one that a line can be about.
+    run.wait_log("is over");
+    run.touch("go");
+    assert_eq!(record("about one alone")["requestId"], json!(other));
+    run.report_of(&other);
+}
+
+/// Until a handler had answered for the first time, the error of each event held what was logged before that event had come, for
+/// other callers.
+#[test]
+fn what_was_logged_before_an_event_came_is_not_in_its_error_though_nothing_was_answered_yet() {
+    let run = at_once(2).start();
+    let first = run.push(json!([{ "err": "the first caller's secret\n" }, { "hang": true }]));
+    run.wait_log("secret\n");
+    let second = run.push(json!([{ "err": "mine\n" }, { "exit": 3 }]));
+    let document = run.report_of(&second).is_error("Runtime.ExitError", &["exit status 3"]);
+    assert_eq!(document["stackTrace"], json!(["mine"]));
+    let document = run.report_of(&first).is_error("Runtime.ExitError", &["exit status 3"]);
+    assert_eq!(document["stackTrace"], json!(["the first caller's secret", "mine"]));
+}

@@ -279,8 +279,16 @@ impl Supervisor {
 
     fn stale(&mut self, id: &str, is_last: bool) {
         self.logs.warn(Some(id), "a reply was dropped: its invocation is over (the reply is late or repeated)");
-        if is_last && self.handler.as_mut().is_some_and(|handler| handler.debts.has_come_late(id)) {
+        if is_last {
+            self.came_late(id);
+        }
+    }
+
+    /// Nothing more of the answer to this invocation will come. Where its place was still taken, it is free.
+    fn came_late(&mut self, id: &str) {
+        if self.handler.as_mut().is_some_and(|handler| handler.debts.has_come_late(id)) {
             self.room.release(id);
+            self.tell_log();
         }
     }
 
@@ -308,10 +316,8 @@ impl Supervisor {
             }
             Long::Stale(id) => {
                 self.logs.warn(id.as_deref(), "a reply of more than 8 MiB was dropped: its invocation is over");
-                if let (Some(id), Some(handler)) = (id, &mut self.handler)
-                    && handler.debts.has_come_late(&id)
-                {
-                    self.room.release(&id);
+                if let Some(id) = id {
+                    self.came_late(&id);
                 }
             }
             Long::Garbage => {
@@ -343,10 +349,6 @@ impl Supervisor {
         }
         if !is_ready {
             self.became_ready();
-        }
-        // It takes fewer than were on their way to it.
-        if self.room.is_overfull() {
-            self.send_away();
         }
     }
 

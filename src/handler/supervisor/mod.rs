@@ -496,7 +496,7 @@ impl Supervisor {
         }
     }
 
-    /// Gives the events that wait to the handler, if it is there and takes them.
+    /// Gives the events that wait to the handler, if it is there and takes them. Those for which it has no place find another.
     fn send(&mut self) {
         let auto = self.pool.config.readiness == Readiness::Auto;
         while !self.waiting.is_empty() {
@@ -511,18 +511,23 @@ impl Supervisor {
             let takes = handler.is_ready || auto;
             // A process that is for one event gets no other.
             let is_used = handler.has_been_sent && !self.pool.config.mode.starts_ahead();
-            if !takes || is_used || handler.is_retiring || handler.taken() >= self.room.capacity.get() {
+            if !takes || is_used || handler.is_retiring {
                 return;
             }
+            if handler.taken() >= self.room.capacity.get() {
+                // It takes fewer than were on their way to it, or than the one before it did.
+                return self.send_away();
+            }
             let Some(mut in_flight) = self.waiting.pop_front() else { return };
-            if !std::mem::replace(&mut handler.has_been_sent, true) {
+            let is_first = !std::mem::replace(&mut handler.has_been_sent, true);
+            if is_first {
                 handler.stdin.widen();
                 handler.conversation.begin();
             }
             handler.is_ready = true;
             in_flight.answers_before = handler.answers;
-            // What it logged while it started belongs to its first events.
-            in_flight.lines_before = if handler.has_answered() { handler.tail.count() } else { 0 };
+            // What it logged while it started belongs to its first event.
+            in_flight.lines_before = if is_first { 0 } else { handler.tail.count() };
             if let Delivery::Line(message) = &in_flight.delivery {
                 in_flight.starts_at = handler.stdin.send(message.clone());
             }
@@ -542,12 +547,13 @@ impl Supervisor {
         }
     }
 
-    /// Whose the log lines are from now on: they name no id where several invocations are in flight.
+    /// Whose the log lines are from now on: they name no id where the handler works on several invocations, late ones among them.
     fn tell_log(&mut self) {
         let sent = self.handler.iter().flat_map(|handler| &handler.debts.in_flight);
         let mut owed = sent.chain(&self.waiting);
+        let any_late = self.handler.iter().any(|handler| !handler.debts.late.is_empty());
         self.logging_for = match (owed.next(), owed.next()) {
-            (Some(only), None) => Some(only.request_id.clone()),
+            (Some(only), None) if !any_late => Some(only.request_id.clone()),
             _ => None,
         };
     }
