@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub enum Answer {
     /// The function's response, as it was posted.
     Response(Bytes),
-    /// The error document that the runtime posted for the invocation.
+    /// The error document that the runtime posted for the invocation, or sent at the end of a stream.
     Error(Bytes),
     /// The error document that the runtime posted in its init phase.
     InitError(Bytes),
@@ -45,10 +45,15 @@ impl Answer {
         Answer::PlatformError(Answer::document(error_type, error_message))
     }
 
+    /// Whether the function has answered with a response.
+    pub fn is_response(&self) -> bool {
+        matches!(self, Answer::Response(_))
+    }
+
     /// The bytes for the caller, whatever they are.
-    pub fn body(&self) -> &Bytes {
+    pub fn body(&self) -> Bytes {
         match self {
-            Answer::Response(body) | Answer::Error(body) | Answer::InitError(body) | Answer::PlatformError(body) => body,
+            Answer::Response(body) | Answer::Error(body) | Answer::InitError(body) | Answer::PlatformError(body) => body.clone(),
         }
     }
 
