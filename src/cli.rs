@@ -34,7 +34,8 @@ pub enum Command {
     /// Runs a handler on events here and prints its responses
     ///
     /// Starts the handler the way Lambda would, on this machine, gives it one event or many, and prints each response, or the
-    /// error document in its place, to stdout as it is. Logs and everything else go to stderr.
+    /// error document in its place, to stdout as it is. Logs and everything else go to stderr. A streamed response is printed as
+    /// it comes, and an error in its middle goes to stderr.
     ///
     /// The exit status is 0 when every event was answered, 1 when an invocation ended in an error, and 2 for a mistake on the
     /// command line.
@@ -107,7 +108,7 @@ pub struct Source {
 
     /// Many events, from a file with one JSON value a line; `-` is stdin
     ///
-    /// The responses come in the same order, one a line. Empty lines are skipped. A
+    /// The responses come in the same order, one a line; a streamed one comes whole, up to 6 MiB. Empty lines are skipped. A
     /// line on stderr at the end counts them and gives the latencies.
     #[arg(long, value_name = "FILE", help_heading = "The event")]
     pub events: Option<PathBuf>,

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::answer::Answer;
+use super::answer::{Answer, Part};
 use super::console::Console;
 use super::function::Function;
 use super::runtime::Runtime;
@@ -70,20 +70,21 @@ impl Environment {
         Environment { function, console, runtimes: Mutex::default(), opened: watch::Sender::new(false) }
     }
 
-    /// Runs the function on one event. There is an answer whatever the function does.
+    /// Runs the function on one event. There is an answer whatever the function does. A streamed response comes through
+    /// `stream` as it comes, or whole where there is none.
     ///
     /// There may be as many of these at a time as the function's concurrency allows; more of them wait. A caller that drops
     /// the future has given up; then [`stop`](Self::stop) is all that is left.
     ///
     /// # Errors
     /// When this machine gives no process, socket or random bytes.
-    pub async fn invoke(&self, invocation: Invocation) -> anyhow::Result<Invoked> {
+    pub async fn invoke(&self, invocation: Invocation, stream: Option<mpsc::Sender<Part>>) -> anyhow::Result<Invoked> {
         loop {
             let runtime = self.runtime().await?;
             let placed = || {
                 self.opened.send_replace(true);
             };
-            let invoked = runtime.invoke(&self.function, &invocation, placed).await?;
+            let invoked = runtime.invoke(&self.function, &invocation, stream.clone(), placed).await?;
             if invoked.is_some() {
                 runtime.drain_logs().await;
             }

@@ -7,9 +7,10 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::answer::Answer;
+use super::answer::{Answer, Part};
 use super::api::{Delivery, Identity, RuntimeApi};
 use super::console::Console;
 use super::environment::{Invocation, Invoked};
@@ -98,18 +99,22 @@ impl Runtime {
         &self,
         function: &Function,
         invocation: &Invocation,
+        stream: Option<mpsc::Sender<Part>>,
         placed: impl FnOnce(),
     ) -> std::io::Result<Option<Invoked>> {
         let request_id = &invocation.request_id;
-        let mut offer = self.api.offer(Delivery {
-            request_id: request_id.clone(),
-            timeout: function.timeout,
-            arn: function.arn.clone(),
-            trace_id: invocation.trace_id.clone(),
-            client_context: invocation.client_context.clone(),
-            tenant_id: invocation.tenant_id.clone(),
-            event: invocation.event.clone(),
-        })?;
+        let mut offer = self.api.offer(
+            Delivery {
+                request_id: request_id.clone(),
+                timeout: function.timeout,
+                arn: function.arn.clone(),
+                trace_id: invocation.trace_id.clone(),
+                client_context: invocation.client_context.clone(),
+                tenant_id: invocation.tenant_id.clone(),
+                event: invocation.event.clone(),
+            },
+            stream,
+        )?;
 
         let offered = Instant::now();
         let before = tokio::select! {

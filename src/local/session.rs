@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::answer::{Answer, Told};
+use super::answer::{Answer, Part, Told};
 use super::console::Console;
 use super::environment::{Environment, Invocation, Invoked};
 use super::events::{Event, Events, Line, Lines, MAX_EVENT_BYTES, NoEvent};
@@ -104,10 +105,25 @@ impl<'a> Session<'a> {
         Ok(u8::from(self.summary.errors() > 0))
     }
 
-    /// Runs the only event.
+    /// Runs the only event. A streamed response is printed as it comes.
     async fn one(&mut self, event: Event) -> anyhow::Result<()> {
-        let ran = self.begin(event)?.await?;
-        self.conclude(ran, None).await;
+        // Room for one part: the next is taken from the runtime when this one is printed.
+        let (stream, mut parts) = mpsc::channel(1);
+        let print = async {
+            let mut opened = false;
+            while let Some(part) = parts.recv().await {
+                match part {
+                    Part::Opened => opened = true,
+                    Part::Chunk(bytes) => self.console.chunk(bytes).await,
+                }
+            }
+            if opened {
+                self.console.end_of_stream().await;
+            }
+            opened
+        };
+        let (ran, opened) = tokio::join!(self.begin(event, Some(stream))?, print);
+        self.conclude(ran?, None, opened).await;
         Ok(())
     }
 
@@ -129,7 +145,7 @@ impl<'a> Session<'a> {
                     let ran = ran?;
                     let never_started = self.summary.events() == 0 && ran.never_started();
                     let origin = &mut flight.origin;
-                    self.conclude(ran, Some(&origin.place)).await;
+                    self.conclude(ran, Some(&origin.place), false).await;
                     self.console.progress(origin.end).await;
                     if never_started {
                         let number = origin.number;
@@ -146,7 +162,7 @@ impl<'a> Session<'a> {
                         match event {
                             Ok(event) => {
                                 let origin = Origin { number, end, place };
-                                flights.push_back(Flight { origin, task: tokio::spawn(self.begin(event)?) });
+                                flights.push_back(Flight { origin, task: tokio::spawn(self.begin(event, None)?) });
                             }
                             Err(NoEvent::NotJson(wrong, excerpt)) => last = Some(LastLine::NotJson(place, wrong, excerpt)),
                             Err(NoEvent::Unreadable(error)) => last = Some(LastLine::Unreadable(place, error)),
@@ -168,7 +184,11 @@ impl<'a> Session<'a> {
     }
 
     /// An event's run, to be waited for.
-    fn begin(&self, event: Event) -> anyhow::Result<impl Future<Output = anyhow::Result<Ran>> + Send + use<>> {
+    fn begin(
+        &self,
+        event: Event,
+        stream: Option<mpsc::Sender<Part>>,
+    ) -> anyhow::Result<impl Future<Output = anyhow::Result<Ran>> + Send + use<>> {
         let invocation = match event {
             Event::Whole(event) => Ok(Invocation {
                 request_id: id::uuid().context("no random bytes")?,
@@ -185,19 +205,19 @@ impl<'a> Session<'a> {
         let environment = Arc::clone(self.environment);
         Ok(async move {
             match invocation {
-                Ok(invocation) => environment.invoke(invocation).await.map(Ran::Invoked),
+                Ok(invocation) => environment.invoke(invocation, stream).await.map(Ran::Invoked),
                 Err(size) => Ok(Ran::TooLarge(size)),
             }
         })
     }
 
-    /// Counts an event, prints its answer, and says what went wrong. `place` is where it is one
+    /// Counts an event, prints its answer unless that has been `streamed`, and says what went wrong. `place` is where it is one
     /// of many.
-    async fn conclude(&mut self, ran: Ran, place: Option<&str>) {
+    async fn conclude(&mut self, ran: Ran, place: Option<&str>, streamed: bool) {
         let (body, told) = match ran {
             Ran::Invoked(Invoked { answer, duration }) => {
                 self.summary.add(answer.is_response(), duration);
-                (answer.body(), explanation(&answer))
+                (answer.body(), explanation(&answer, streamed))
             }
             Ran::TooLarge(size) => {
                 self.summary.add_refused();
@@ -207,7 +227,9 @@ impl<'a> Session<'a> {
                 (Answer::document("RequestTooLargeException", &message), Some(told))
             }
         };
-        self.console.response(if place.is_some() { on_one_line(body) } else { body }).await;
+        if !streamed {
+            self.console.response(if place.is_some() { on_one_line(body) } else { body }).await;
+        }
         if let Some(told) = told {
             self.console.note(format!("bootstrap: {}{told}", place.unwrap_or_default())).await;
         }
@@ -236,16 +258,21 @@ fn on_one_line(body: Bytes) -> Bytes {
     body.iter().map(|&byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }).collect()
 }
 
-/// A line for people about an error. The runtime logs what it reports, so that is not said again.
-fn explanation(answer: &Answer) -> Option<String> {
+/// A line for people about an error. The runtime logs what it reports, so that is not said again, except where the answer
+/// was `streamed`: then its error document is printed nowhere.
+fn explanation(answer: &Answer, streamed: bool) -> Option<String> {
     let Told { error_type, error_message } = Answer::told(&answer.body());
     let error_type = if error_type.is_empty() { "no errorType".to_owned() } else { error_type };
     Some(match answer {
-        Answer::Response(_) => return None,
+        Answer::Response(_) | Answer::Streamed => return None,
         Answer::InitError(_) => format!("the handler did not start ({error_type}), so the event was not run"),
         Answer::Error(_) if error_type == "Function.Timeout" => {
             format!("the invocation timed out ({error_type}); --timeout SECONDS gives it longer")
         }
+        Answer::Error(_) if streamed && !error_message.is_empty() => {
+            format!("the streamed response ended in an error: {error_message} ({error_type})")
+        }
+        Answer::Error(_) if streamed => format!("the streamed response ended in an error ({error_type})"),
         Answer::Error(_) => format!("the invocation ended in an error ({error_type})"),
         Answer::PlatformError(_) if error_type == "Sandbox.Timedout" => {
             format!("{error_message} ({error_type}); --timeout SECONDS gives it longer")

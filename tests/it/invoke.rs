@@ -2,6 +2,7 @@
 
 mod concurrency;
 mod local;
+mod streaming;
 
 use std::fs::File;
 use std::io::Write as _;

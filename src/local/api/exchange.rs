@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use hyper::HeaderMap;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
-use super::super::answer::Answer;
+use super::super::answer::{Answer, Part};
 use super::super::refusal::Refusal;
 use super::super::state::{InvocationKey, Machine, Next};
 use super::wire;
@@ -45,6 +45,8 @@ pub(super) struct Offered {
 #[derive(Debug)]
 pub(super) struct Caller {
     pub(super) answer: oneshot::Sender<Answer>,
+    /// A caller that takes a streamed response as it comes. Any other gets it whole.
+    pub(super) stream: Option<mpsc::Sender<Part>>,
 }
 
 #[derive(Debug)]
@@ -148,6 +150,11 @@ impl Exchange {
             let _ = waiting.event.send(event.clone());
             self.in_flight.insert(request_id, InFlight { event, caller });
         }
+    }
+
+    /// Whether the caller takes a stream as it comes: the way to it.
+    pub(super) fn stream(&self, request_id: &str) -> Option<mpsc::Sender<Part>> {
+        self.in_flight.get(request_id)?.caller.stream.clone()
     }
 
     /// The caller gets its answer.

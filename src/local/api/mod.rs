@@ -22,15 +22,17 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use self::exchange::{Caller, Event, Exchange, NextCall, Offered};
 use self::wire::{EXTENSION_ID, EXTENSION_NAME, Reply};
-use super::answer::Answer;
+use super::answer::{Answer, Part};
 use super::id;
 use super::refusal::Refusal;
 use super::state::InvocationKey;
+
+pub use self::upload::MAX_STREAMED_BYTES;
 
 /// The longest request line and headers, in bytes. Lambda's limit is about 1 MB.
 const MAX_HEAD: usize = 1024 * 1024;
@@ -137,11 +139,11 @@ impl RuntimeApi {
         self.shared.init_error.borrow().clone()
     }
 
-    /// Offers an event to the runtime's next `/next`.
+    /// Offers an event to the runtime's next `/next`. A caller that wants a streamed response as it comes gives the way to it.
     ///
     /// # Errors
     /// When the kernel gives no random bytes for an id.
-    pub fn offer(&self, delivery: Delivery) -> io::Result<Offer> {
+    pub fn offer(&self, delivery: Delivery, stream: Option<mpsc::Sender<Part>>) -> io::Result<Offer> {
         let key = InvocationKey { request_id: delivery.request_id.clone(), invocation_id: id::uuid()? };
         let head = wire::head(&delivery, &key);
         let (placed, is_placed) = oneshot::channel();
@@ -153,7 +155,7 @@ impl RuntimeApi {
             timeout: delivery.timeout,
             deadline_ms: None,
             placed,
-            caller: Caller { answer },
+            caller: Caller { answer, stream },
         });
         Ok(Offer { request_id: delivery.request_id, shared: Arc::clone(&self.shared), placed: is_placed, answered })
     }

@@ -1,4 +1,4 @@
-//! A report on its way: read whole.
+//! A report on its way: read whole, or passed on as it comes where it is a stream and its caller wants one.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -8,11 +8,14 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::HeaderMap;
 use hyper::{Request, header::HeaderName};
 
-use super::super::answer::Answer;
+use super::super::answer::{Answer, Part};
 use super::super::refusal::Refusal;
 use super::super::state::{MAX_RESPONSE_BYTES, Report};
 use super::Shared;
 use super::wire::{self, ERROR_BODY, ERROR_TYPE, INVOCATION_ID, RESPONSE_MODE, Reply};
+
+/// The largest streamed response that a caller of streams gets, in bytes: 200 MiB, Lambda's quota for response streaming.
+pub const MAX_STREAMED_BYTES: usize = 200 * 1024 * 1024;
 
 /// Where it is dropped unfinished, because the connection broke, its body has broken off.
 struct Upload<'a> {
@@ -51,18 +54,30 @@ pub(super) async fn error(request_id: &str, request: Request<Incoming>, shared: 
 
 async fn report(report: Report, request_id: &str, request: Request<Incoming>, shared: &Shared) -> Result<Reply, Refusal> {
     let mut upload = begin(report, request_id, request.headers(), shared)?;
-    let Ok(body) = read(request.into_body()).await else { return Err(Refusal::TruncatedHttpRequest) };
+    let stream = if report == Report::Stream { shared.lock().stream(request_id) } else { None };
+    let passed_on = stream.is_some();
+    let body = match stream {
+        Some(stream) => {
+            // A caller that has gone hears nothing of it.
+            let _ = stream.send(Part::Opened).await;
+            drop(stream);
+            pass_on(request.into_body(), request_id, shared).await
+        }
+        None => read(request.into_body()).await,
+    };
+    let Ok(body) = body else { return Err(Refusal::TruncatedHttpRequest) };
     upload.finished = true;
 
-    let limit = MAX_RESPONSE_BYTES;
+    let limit = if passed_on { MAX_STREAMED_BYTES } else { MAX_RESPONSE_BYTES };
     let mut exchange = shared.lock();
     let received = exchange.machine.receive(request_id, body.size, limit);
     let answer = match (&received, report, body.trailing_error) {
-        (Err(Refusal::RequestEntityTooLarge { .. }), ..) => too_large(body.size, limit),
+        (Err(Refusal::RequestEntityTooLarge { .. }), ..) => too_large(body.size, limit, passed_on),
         // Nobody waits for it any more.
         (Err(_), ..) => return received.map(|()| wire::accepted()),
         (Ok(()), Report::Error, _) => Answer::Error(body.bytes),
         (Ok(()), Report::Response | Report::Stream, Some(document)) => Answer::Error(document),
+        (Ok(()), Report::Response | Report::Stream, None) if passed_on => Answer::Streamed,
         (Ok(()), Report::Response | Report::Stream, None) => Answer::Response(body.bytes),
     };
     exchange.answer(request_id, answer);
@@ -91,7 +106,7 @@ fn begin<'a>(report: Report, request_id: &'a str, head: &HeaderMap, shared: &'a 
 /// A body that has come to its end.
 #[derive(Default)]
 pub(super) struct Body {
-    /// At most [`MAX_RESPONSE_BYTES`] of it, less than `size` where it has more.
+    /// At most [`MAX_RESPONSE_BYTES`] of it, less than `size` where it has more; nothing where it was passed on.
     pub(super) bytes: Bytes,
     /// The bytes that came.
     size: usize,
@@ -119,6 +134,28 @@ pub(super) async fn read(mut body: Incoming) -> Result<Body, hyper::Error> {
     Ok(read)
 }
 
+/// Passes each piece on before it reads the next, so a slow caller slows the runtime down and nothing piles up here. What is
+/// beyond [`MAX_STREAMED_BYTES`], or comes after its caller was told of a timeout, is read and dropped.
+async fn pass_on(mut body: Incoming, request_id: &str, shared: &Shared) -> Result<Body, hyper::Error> {
+    let mut read = Body::default();
+    while let Some(frame) = body.frame().await {
+        match frame?.into_data() {
+            Ok(mut data) => {
+                let room = MAX_STREAMED_BYTES.saturating_sub(read.size);
+                read.size += data.len();
+                data.truncate(room);
+                // Asked for each piece: the way to the caller closes where the caller is told something else.
+                let stream = shared.lock().stream(request_id);
+                if let Some(stream) = stream.filter(|_| !data.is_empty()) {
+                    let _ = stream.send(Part::Chunk(data)).await;
+                }
+            }
+            Err(frame) => read.trailing_error = frame.trailers_ref().and_then(trailing_error),
+        }
+    }
+    Ok(read)
+}
+
 fn trailing_error(trailers: &HeaderMap) -> Option<Bytes> {
     let text = |name: &HeaderName| trailers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let error_type = text(&ERROR_TYPE).filter(|error_type| !error_type.is_empty())?;
@@ -130,7 +167,10 @@ fn trailing_error(trailers: &HeaderMap) -> Option<Bytes> {
     Some(document.into())
 }
 
-fn too_large(size: usize, limit: usize) -> Answer {
-    let message = format!("Response payload size ({size} bytes) exceeded maximum allowed payload size ({limit} bytes).");
+fn too_large(size: usize, limit: usize, passed_on: bool) -> Answer {
+    let mut message = format!("Response payload size ({size} bytes) exceeded maximum allowed payload size ({limit} bytes).");
+    if passed_on {
+        message.push_str(" What is beyond was left out.");
+    }
     Answer::platform_error("Function.ResponseSizeTooLarge", &message)
 }

@@ -171,6 +171,11 @@ impl Running {
         self.wait(name, || self.dir.path().join(name).exists().then_some(()));
     }
 
+    /// What the run waits for, in its directory.
+    pub(super) fn touch(&self, name: &str) {
+        std::fs::write(self.dir.path().join(name), "").unwrap();
+    }
+
     /// Waits until this is all of stdout.
     #[track_caller]
     pub(super) fn wait_stdout(&self, stdout: impl AsRef<[u8]>) {
