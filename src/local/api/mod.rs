@@ -73,7 +73,6 @@ pub struct Identity {
 pub struct RuntimeApi {
     address: SocketAddr,
     shared: Arc<Shared>,
-    connections: watch::Receiver<usize>,
     server: JoinHandle<()>,
 }
 
@@ -89,6 +88,24 @@ struct Shared {
     identity: Identity,
     exchange: Mutex<Exchange>,
     init_error: watch::Sender<Option<Bytes>>,
+    /// How many connections are open, and how many reports are being read.
+    open: watch::Sender<usize>,
+}
+
+/// Something that is open, for as long as this value is there.
+struct Open(Arc<Shared>);
+
+impl Open {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.open.send_modify(|open| *open += 1);
+        Open(Arc::clone(shared))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.send_modify(|open| *open -= 1);
+    }
 }
 
 impl Shared {
@@ -106,11 +123,10 @@ impl RuntimeApi {
     pub async fn start(identity: Identity, concurrency: u16) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let (init_error, _) = watch::channel(None);
-        let shared = Arc::new(Shared { identity, exchange: Mutex::new(Exchange::new(concurrency)), init_error });
-        let (open, connections) = watch::channel(0);
-        let server = tokio::spawn(serve(listener, Arc::clone(&shared), open));
-        Ok(RuntimeApi { address, shared, connections, server })
+        let exchange = Mutex::new(Exchange::new(concurrency));
+        let shared = Arc::new(Shared { identity, exchange, init_error: watch::Sender::new(None), open: watch::Sender::new(0) });
+        let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
+        Ok(RuntimeApi { address, shared, server })
     }
 
     /// What `AWS_LAMBDA_RUNTIME_API` is to be set to.
@@ -176,9 +192,8 @@ impl RuntimeApi {
     pub async fn drained(&self) {
         // A connection that the kernel has accepted but the server has not gets its turn first.
         tokio::task::yield_now().await;
-        let mut connections = self.connections.clone();
-        // The error is a server that has ended: nothing is read any more.
-        let _ = connections.wait_for(|&open| open == 0).await;
+        // The sender is ours, so there is no error.
+        let _ = self.shared.open.subscribe().wait_for(|&open| open == 0).await;
     }
 }
 
@@ -220,20 +235,23 @@ impl Offer {
     }
 }
 
-async fn serve(listener: TcpListener, shared: Arc<Shared>, open: watch::Sender<usize>) {
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, Arc::clone(&shared)));
+                    let (open, shared) = (Open::new(&shared), Arc::clone(&shared));
+                    connections.spawn(async move {
+                        connection(stream, shared).await;
+                        drop(open);
+                    });
                 }
                 // Out of descriptors, for one: the connection stays in the kernel's queue.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             },
             Some(_) = connections.join_next() => {}
         }
-        open.send_replace(connections.len());
     }
 }
 
@@ -248,7 +266,7 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     let _ = hyper::server::conn::http1::Builder::new().max_buf_size(MAX_HEAD).serve_connection(TokioIo::new(stream), service).await;
 }
 
-async fn route(request: Request<Incoming>, shared: &Shared) -> Result<Reply, Refusal> {
+async fn route(request: Request<Incoming>, shared: &Arc<Shared>) -> Result<Reply, Refusal> {
     let path = request.uri().path().to_owned();
     let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     let get = request.method() == Method::GET;

@@ -1,5 +1,7 @@
 //! A report on its way: read whole, or passed on as it comes where it is a stream and its caller wants one.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{Bytes, BytesMut};
@@ -11,8 +13,8 @@ use hyper::{Request, header::HeaderName};
 use super::super::answer::{Answer, Part};
 use super::super::refusal::Refusal;
 use super::super::state::{MAX_RESPONSE_BYTES, Report};
-use super::Shared;
 use super::wire::{self, ERROR_BODY, ERROR_TYPE, INVOCATION_ID, RESPONSE_MODE, Reply};
+use super::{Open, Shared};
 
 /// The largest streamed response that a caller of streams gets, in bytes: 200 MiB, Lambda's quota for response streaming.
 pub const MAX_STREAMED_BYTES: usize = 200 * 1024 * 1024;
@@ -38,21 +40,44 @@ impl Drop for Upload<'_> {
 }
 
 /// `POST /runtime/invocation/{request_id}/response`
-pub(super) async fn response(request_id: &str, request: Request<Incoming>, shared: &Shared) -> Result<Reply, Refusal> {
-    let mode = request.headers().get(RESPONSE_MODE).filter(|mode| !mode.is_empty());
-    match mode {
-        None => report(Report::Response, request_id, request, shared).await,
-        Some(mode) if mode == "streaming" => report(Report::Stream, request_id, request, shared).await,
-        Some(_) => unknown_mode(request_id, request, shared).await,
-    }
+pub(super) async fn response(request_id: &str, request: Request<Incoming>, shared: &Arc<Shared>) -> Result<Reply, Refusal> {
+    let report = match request.headers().get(RESPONSE_MODE).filter(|mode| !mode.is_empty()) {
+        None => Some(Report::Response),
+        Some(mode) if mode == "streaming" => Some(Report::Stream),
+        Some(_) => None,
+    };
+    upload(report, request_id, request, shared).await
 }
 
 /// `POST /runtime/invocation/{request_id}/error`
-pub(super) async fn error(request_id: &str, request: Request<Incoming>, shared: &Shared) -> Result<Reply, Refusal> {
-    report(Report::Error, request_id, request, shared).await
+pub(super) async fn error(request_id: &str, request: Request<Incoming>, shared: &Arc<Shared>) -> Result<Reply, Refusal> {
+    upload(Some(Report::Error), request_id, request, shared).await
 }
 
-async fn report(report: Report, request_id: &str, request: Request<Incoming>, shared: &Shared) -> Result<Reply, Refusal> {
+/// Takes a report, or refuses one whose mode is none that Lambda knows.
+///
+/// It is read in a task of its own: where the runtime closes its connection right behind the report, as one that exits does,
+/// the connection's task ends before the last of what it has read is taken up here. This task ends with the body.
+async fn upload(
+    report: Option<Report>,
+    request_id: &str,
+    request: Request<Incoming>,
+    shared: &Arc<Shared>,
+) -> Result<Reply, Refusal> {
+    let (open, shared, request_id) = (Open::new(shared), Arc::clone(shared), request_id.to_owned());
+    let task = tokio::spawn(async move {
+        let reply = match report {
+            Some(report) => take(report, &request_id, request, &shared).await,
+            None => unknown_mode(&request_id, request, &shared).await,
+        };
+        drop(open);
+        reply
+    });
+    // It doesn't panic, and nobody aborts it.
+    task.await.unwrap_or(Err(Refusal::TruncatedHttpRequest))
+}
+
+async fn take(report: Report, request_id: &str, request: Request<Incoming>, shared: &Shared) -> Result<Reply, Refusal> {
     let mut upload = begin(report, request_id, request.headers(), shared)?;
     let stream = if report == Report::Stream { shared.lock().stream(request_id) } else { None };
     let passed_on = stream.is_some();
