@@ -394,7 +394,7 @@ fn a_signal_ends_the_handlers_whole_group() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
         let steps =
             json!([{"spawn": ["sleep", "1000"]}, {"daemon": ["sleep", "1000"]}, {"touch": "up"}, {"hang": true}]).to_string();
-        let running = invoke(["--timeout", "900", "--event", &steps]).handler(handler("does_as_told.py")).start();
+        let running = invoke(["--event", &steps]).handler(handler("does_as_told.py")).start();
         running.wait_file("up");
         running.signal(signal);
         let ended = running.end();
@@ -406,7 +406,7 @@ fn a_signal_ends_the_handlers_whole_group() {
 #[test]
 fn a_second_signal_does_not_wait_for_the_grace_period() {
     let steps = json!([{"ignore": 15}, {"touch": "up"}, {"hang": true}]).to_string();
-    let local = invoke(["--timeout", "900", "--stop-grace-ms", "60000", "--event", &steps]);
+    let local = invoke(["--stop-grace-ms", "60000", "--event", &steps]);
     let mut running = local.handler(handler("does_as_told.py")).start();
     running.wait_file("up");
     running.signal(Signal::INT);
@@ -435,7 +435,7 @@ fn a_signal_ends_the_wait_for_the_next_event() {
 fn a_signal_ends_it_also_where_nobody_reads_what_it_writes() {
     // Each fills its pipe and blocks: log lines without end, and a response of 4 MB.
     for (args, handler_name) in
-        [(["--timeout", "900"], "prints_for_ever.py"), (["--event", "4000000"], "replies_with_so_many_bytes.py")]
+        [(["--event", "{}"], "prints_for_ever.py"), (["--event", "4000000"], "replies_with_so_many_bytes.py")]
     {
         let local = invoke(args).handler(handler(handler_name));
         let (reader, writer) = std::io::pipe().unwrap();
@@ -451,7 +451,7 @@ fn a_signal_ends_it_also_where_nobody_reads_what_it_writes() {
 #[test]
 fn nothing_stays_when_it_is_killed() {
     let steps = json!([{"spawn": ["sleep", "1000"]}, {"touch": "up"}, {"hang": true}]).to_string();
-    let mut running = invoke(["--timeout", "900", "--event", &steps]).handler(handler("does_as_told.py")).start();
+    let mut running = invoke(["--event", &steps]).handler(handler("does_as_told.py")).start();
     running.wait_file("up");
     running.signal(Signal::KILL);
     running.child.wait().unwrap();

@@ -173,7 +173,7 @@ fn a_call_that_is_made_again_takes_over_where_there_is_one_at_a_time() {
 
 #[test]
 fn a_signal_ends_it_with_several_in_flight() {
-    let mut running = several(["--concurrency", "2", "--timeout", "900", "--events", "-"], "holds").start();
+    let mut running = several(["--concurrency", "2", "--events", "-"], "holds").start();
     running.stdin.as_mut().unwrap().write_all(numbers(2).as_bytes()).unwrap();
     running.wait_file("holds");
     running.signal(Signal::INT);

@@ -52,9 +52,12 @@ pub(super) fn bootstrap<const N: usize>(args: [&str; N]) -> Local {
     Local { args: args.iter().map(Into::into).collect(), env, stdin: Vec::new(), dir, mark }
 }
 
-/// `bootstrap invoke` and these arguments.
+/// `bootstrap invoke` and these arguments, with a timeout that no busy machine uses up where they have none.
 pub(super) fn invoke<const N: usize>(args: [&str; N]) -> Local {
     let mut local = bootstrap(["invoke"]);
+    if !args.contains(&"--timeout") {
+        local.args.extend(["--timeout", "900"].map(Into::into));
+    }
     local.args.extend(args.iter().map(Into::into));
     local
 }

@@ -20,9 +20,9 @@ fn stream<const N: usize>(args: [&str; N], steps: &Value) -> Local {
 }
 
 /// The same with many events, one a line.
-fn streams<const N: usize>(args: [&str; N], events: &[Value]) -> Ended {
+fn streams(events: &[Value]) -> Ended {
     let lines: String = events.iter().map(|steps| format!("{steps}\n")).collect();
-    invoke(args).arg("--events").arg("-").stdin(lines).runtime("streams.py").run()
+    invoke(["--events", "-"]).stdin(lines).runtime("streams.py").run()
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn a_streamed_response_is_printed_as_it_comes_and_as_it_is() {
     // With the prelude of an HTTP response, which is bytes as any others here.
     let prelude = "{\"statusCode\":200}\0\0\0\0\0\0\0\0";
     let steps = json!([{"chunk": prelude}, {"wait": "first"}, {"chunk": "one\n"}, {"wait": "second"}, {"chunk": "two\r\n"}, {"chunk": "é"}]);
-    let running = stream(["--timeout", "900"], &steps).start();
+    let running = stream([], &steps).start();
     running.wait_stdout(prelude);
     running.touch("first");
     running.wait_stdout(format!("{prelude}one\n"));
@@ -86,7 +86,7 @@ fn a_stream_has_no_limit_of_6_mib_but_one_of_200() {
 
     for over in [0, 1] {
         let (mut reader, writer) = std::io::pipe().unwrap();
-        let local = stream(["--timeout", "900"], &json!([{"bytes": MOST_STREAMED + over}]));
+        let local = stream([], &json!([{"bytes": MOST_STREAMED + over}]));
         let running = local.start_to(writer.into());
         let mut count = 0;
         let mut buffer = vec![0; 1024 * 1024];
@@ -121,7 +121,7 @@ fn among_many_events_a_stream_is_one_line_and_has_the_limit_of_a_whole_response(
         json!([{"bytes": MOST_WHOLE + 1}]),
         json!([{"chunk": "2"}]),
     ];
-    let ended = streams(["--timeout", "900"], &events);
+    let ended = streams(&events);
     ended.code(1).says("6 events: 3 ok, 3 errors");
     let lines: Vec<&[u8]> = ended.stdout.split(|&byte| byte == b'\n').collect();
     assert_eq!((lines.len(), lines[0], lines[3].len(), lines[5]), (7, &b"{\"a\": 1}"[..], MOST_WHOLE, &b"2"[..]));
@@ -138,7 +138,7 @@ fn a_slow_reader_slows_the_stream_down() {
     // Beyond what pipes and sockets hold by themselves.
     const MUCH: usize = 128 * 1024 * 1024;
     let (mut reader, writer) = std::io::pipe().unwrap();
-    let running = stream(["--timeout", "900"], &json!([{"bytes_until_stuck": MUCH}])).start_to(writer.into());
+    let running = stream([], &json!([{"bytes_until_stuck": MUCH}])).start_to(writer.into());
     let taken = || running.dir.path().join("all-taken").exists();
     let stuck = || running.dir.path().join("stuck").exists();
     let either = eventually(|| (taken() || stuck()).then_some(()));
@@ -154,7 +154,7 @@ fn a_reader_that_has_seen_enough_of_a_stream_ends_it_quietly() {
     let (mut reader, writer) = std::io::pipe().unwrap();
     // The pipe may be open a little longer, in a process that is being started beside; so much does not fit into it.
     let steps = json!([{"chunk": "one\n"}, {"wait": "read"}, {"bytes": 10_000_000}, {"hang": true}]);
-    let running = stream(["--timeout", "900"], &steps).start_to(writer.into());
+    let running = stream([], &steps).start_to(writer.into());
     let mut first = [0; 4];
     reader.read_exact(&mut first).unwrap();
     drop(reader);
@@ -166,7 +166,7 @@ fn a_reader_that_has_seen_enough_of_a_stream_ends_it_quietly() {
 
 #[test]
 fn a_signal_ends_a_stream() {
-    let running = stream(["--timeout", "900"], &json!([{"chunk": "half"}, {"hang": true}])).start();
+    let running = stream([], &json!([{"chunk": "half"}, {"hang": true}])).start();
     running.wait_stdout("half");
     running.signal(Signal::INT);
     running.end().code(130).says("stopped by SIGINT");
