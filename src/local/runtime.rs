@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::answer::{Answer, Part};
-use super::api::{Delivery, Identity, RuntimeApi};
+use super::api::{Delivery, Identity, Offer, RuntimeApi};
 use super::console::Console;
 use super::environment::{Invocation, Invoked};
 use super::function::Function;
@@ -102,20 +102,7 @@ impl Runtime {
         stream: Option<mpsc::Sender<Part>>,
         placed: impl FnOnce(),
     ) -> std::io::Result<Option<Invoked>> {
-        let request_id = &invocation.request_id;
-        let mut offer = self.api.offer(
-            Delivery {
-                request_id: request_id.clone(),
-                timeout: function.timeout,
-                arn: function.arn.clone(),
-                trace_id: invocation.trace_id.clone(),
-                client_context: invocation.client_context.clone(),
-                tenant_id: invocation.tenant_id.clone(),
-                event: invocation.event.clone(),
-            },
-            stream,
-        )?;
-
+        let mut offer = self.api.offer(delivery(function, invocation), stream)?;
         let offered = Instant::now();
         let before = tokio::select! {
             biased;
@@ -147,65 +134,71 @@ impl Runtime {
         };
 
         let clock = Instant::now();
-        let deadline = clock + function.timeout;
         let event = match before {
             Some(event) => event,
-            None => {
-                self.prospects().next_due_by = deadline;
-                tokio::select! {
-                    biased;
-                    Some(answer) = offer.answered() => Event::Answered(answer),
-                    document = self.api.init_error() => Event::InitError(document),
-                    end = self.process.ended() => Event::Exited(end),
-                    () = sleep_until(deadline) => Event::TimedOut,
-                }
-            }
+            None => self.answered(&mut offer, clock + function.timeout).await,
         };
-        // A report that was sent before the exit is believed; it may still be in a socket.
         let event = match event {
-            Event::Exited(end) => {
-                // Past this time somebody else holds the sockets, and sends nothing.
-                let _ = timeout(AFTERMATH, self.api.drained()).await;
-                match (offer.answer_so_far(), self.api.init_error_so_far()) {
-                    (Some(answer), _) => Event::Answered(answer),
-                    (None, Some(document)) => Event::InitError(document),
-                    (None, None) => {
-                        self.spend(false);
-                        Event::Exited(end)
-                    }
-                }
-            }
+            Event::Exited(end) => self.before_exit(&mut offer, end).await,
             event => event,
         };
         let duration = clock.elapsed();
+        Ok(Some(Invoked { answer: self.conclude(event, function, &invocation.request_id), duration }))
+    }
+
+    /// Waits for the answer, or for what comes in its place.
+    async fn answered(&self, offer: &mut Offer, deadline: Instant) -> Event {
+        self.prospects().next_due_by = deadline;
+        tokio::select! {
+            biased;
+            Some(answer) = offer.answered() => Event::Answered(answer),
+            document = self.api.init_error() => Event::InitError(document),
+            end = self.process.ended() => Event::Exited(end),
+            () = sleep_until(deadline) => Event::TimedOut,
+        }
+    }
+
+    /// A report that was sent before the exit is believed; it may still be in a socket.
+    async fn before_exit(&self, offer: &mut Offer, end: String) -> Event {
+        // Past this time somebody else holds the sockets, and sends nothing.
+        let _ = timeout(AFTERMATH, self.api.drained()).await;
+        match (offer.answer_so_far(), self.api.init_error_so_far()) {
+            (Some(answer), _) => Event::Answered(answer),
+            (None, Some(document)) => Event::InitError(document),
+            (None, None) => Event::Exited(end),
+        }
+    }
+
+    /// What the caller is told, and what it means for the runtime.
+    fn conclude(&self, event: Event, function: &Function, request_id: &str) -> Answer {
         let seconds = function.timeout.as_secs_f64();
-        let platform_error =
-            |error_type, what: &str| Answer::platform_error(error_type, &format!("RequestId: {request_id} Error: {what}"));
-        let answer = match event {
-            Event::Answered(answer) => answer,
+        let (error_type, what) = match event {
+            Event::Answered(answer) => return answer,
             Event::InitError(document) => {
                 self.spend(true);
-                Answer::InitError(document)
+                return Answer::InitError(document);
             }
-            Event::Exited(end) => platform_error("Runtime.ExitError", &end),
+            Event::Exited(end) => {
+                self.spend(false);
+                ("Runtime.ExitError", end)
+            }
             Event::TimedOut => {
                 // One that has never called is no environment to keep.
                 if self.api.initializes() || !self.api.time_out(request_id) {
                     self.spend(false);
                 }
-                platform_error("Sandbox.Timedout", &format!("Task timed out after {seconds:.2} seconds"))
+                ("Sandbox.Timedout", format!("Task timed out after {seconds:.2} seconds"))
             }
             Event::NoPlace => {
-                let n = function.concurrency;
-                platform_error(
-                    "Runtime.Unavailable",
-                    &format!(
-                        "the runtime has not asked for an event in {seconds:.2} seconds; invocations that timed out may take all its {n} places"
-                    ),
-                )
+                let places = function.concurrency;
+                let what = format!(
+                    "the runtime has not asked for an event in {seconds:.2} seconds; \
+                     invocations that timed out may take all its {places} places"
+                );
+                ("Runtime.Unavailable", what)
             }
         };
-        Ok(Some(Invoked { answer, duration }))
+        Answer::platform_error(error_type, &format!("RequestId: {request_id} Error: {what}"))
     }
 
     /// Ends the runtime: as Lambda's shutdown phase does where an extension is registered, SIGTERM, a while, SIGKILL.
@@ -261,5 +254,17 @@ impl Runtime {
     fn prospects(&self) -> MutexGuard<'_, Prospects> {
         // Nothing panics while it holds the lock.
         self.prospects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn delivery(function: &Function, invocation: &Invocation) -> Delivery {
+    Delivery {
+        request_id: invocation.request_id.clone(),
+        timeout: function.timeout,
+        arn: function.arn.clone(),
+        trace_id: invocation.trace_id.clone(),
+        client_context: invocation.client_context.clone(),
+        tenant_id: invocation.tenant_id.clone(),
+        event: invocation.event.clone(),
     }
 }

@@ -29,7 +29,9 @@ fn streams(events: &[Value]) -> Ended {
 fn a_streamed_response_is_printed_as_it_comes_and_as_it_is() {
     // With the prelude of an HTTP response, which is bytes as any others here.
     let prelude = "{\"statusCode\":200}\0\0\0\0\0\0\0\0";
-    let steps = json!([{"chunk": prelude}, {"wait": "first"}, {"chunk": "one\n"}, {"wait": "second"}, {"chunk": "two\r\n"}, {"chunk": "é"}]);
+    let steps = json!([
+        {"chunk": prelude}, {"wait": "first"}, {"chunk": "one\n"}, {"wait": "second"}, {"chunk": "two\r\n"}, {"chunk": "é"},
+    ]);
     let running = stream([], &steps).start();
     running.wait_stdout(prelude);
     running.touch("first");
