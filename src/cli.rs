@@ -34,7 +34,8 @@ pub enum Command {
     /// Runs a handler on events here and prints its responses
     ///
     /// Starts the handler the way Lambda would, on this machine, gives it one event or many, and prints each response, or the
-    /// error document in its place, to stdout as it is. Logs and everything else go to stderr.
+    /// error document in its place, to stdout as it is. Logs and everything else go to stderr. A streamed response is printed as
+    /// it comes, and an error in its middle goes to stderr.
     ///
     /// The exit status is 0 when every event was answered, 1 when an invocation ended in an error, and 2 for a mistake on the
     /// command line.
@@ -59,9 +60,11 @@ pub struct Invoke {
     #[command(flatten)]
     pub source: Source,
 
-    /// How many events at a time
+    /// How many events the handler may have at a time
     ///
-    /// More than one comes with a later version.
+    /// With more than 1 the function is run as Lambda Managed Instances run one: the runtime is told
+    /// AWS_LAMBDA_MAX_CONCURRENCY, and an event that times out ends nothing but its own invocation. `--events` gives that many
+    /// events at a time; the responses come in their order all the same.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub concurrency: u16,
 
@@ -105,8 +108,8 @@ pub struct Source {
 
     /// Many events, from a file with one JSON value a line; `-` is stdin
     ///
-    /// The responses come in the same order, one a line. Empty lines are skipped. A line on stderr at the end counts them and
-    /// gives the latencies.
+    /// The responses come in the same order, one a line; a streamed one comes whole, up to 6 MiB. Empty lines are skipped. A
+    /// line on stderr at the end counts them and gives the latencies.
     #[arg(long, value_name = "FILE", help_heading = "The event")]
     pub events: Option<PathBuf>,
 }
@@ -269,11 +272,6 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, N
     if let Some(event) = &invoke.source.event {
         check_event(event).map_err(NotRun::Usage)?;
     }
-    if invoke.concurrency > 1 {
-        return Err(NotRun::Usage(UsageError::new(
-            "--concurrency above 1 comes with a later version; for now events go one at a time",
-        )));
-    }
     Ok(command)
 }
 
@@ -432,6 +430,8 @@ mod tests {
             "--memory=64",
             "--memory=10241",
             "--concurrency=0",
+            "--concurrency=1001",
+            "--concurrency=two",
             "--init-timeout-ms=0",
             "--deadline-margin-ms=60001",
             "--max-restarts=0",
@@ -451,7 +451,7 @@ mod tests {
             let name = flag.split_once('=').map_or(flag, |(name, _)| name);
             assert!(refusal(&["invoke", flag, "--", "h"]).contains(name), "{flag}");
         }
-        assert!(refusal(&["invoke", "--concurrency=2"]).contains("a later version"));
+        assert_eq!(invoke(&["--concurrency=1000"]).concurrency, 1000);
     }
 
     #[test]

@@ -52,6 +52,7 @@
 //! | log lines, and a stderr that takes none | [`log`] |
 //! | who asks us to stop | [`signal`] |
 //! | waiting for a deadline, cheaply | [`timer`] |
+//! | what becomes of freed memory | [`memory`] |
 //! | Lambda on a laptop: `bootstrap invoke` | [`local`] |
 //!
 //! # Invariants, each an absence
@@ -87,6 +88,7 @@ pub mod fault;
 pub mod handler;
 pub mod local;
 pub mod log;
+pub mod memory;
 pub mod protocol;
 pub mod runtime;
 pub mod signal;

@@ -11,6 +11,7 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     // Lambda and its emulators set it, and some pass the handler as an argument, which is not ours to read.
     if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some_and(|address| !address.is_empty()) {
+        bootstrap::memory::keep();
         return bootstrap::runtime::main();
     }
     let result = match cli::parse(std::env::args_os()) {

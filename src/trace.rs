@@ -5,24 +5,33 @@
 /// `None` without a well-formed `Root` and `Parent`. Ids of zeros only, which W3C forbids, are not well-formed.
 #[must_use]
 pub fn traceparent(header: &str) -> Option<String> {
-    let field = |name: &str| {
-        header.split(';').find_map(|part| part.split_once('=').filter(|(key, _)| key.trim() == name).map(|(_, value)| value.trim()))
-    };
-    let (epoch, unique) = field("Root")?.strip_prefix("1-")?.split_once('-')?;
-    let parent = field("Parent")?;
-    let trace = format!("{}{}", hex(epoch, 8)?, hex(unique, 24)?);
-    let parent = hex(parent, 16)?;
+    let (mut root, mut parent, mut sampled) = (None, None, None);
+    for part in header.split(';') {
+        let Some((key, value)) = part.split_once('=') else { continue };
+        let place = match key.trim() {
+            "Root" => &mut root,
+            "Parent" => &mut parent,
+            "Sampled" => &mut sampled,
+            _ => continue,
+        };
+        place.get_or_insert(value.trim());
+    }
+    let (epoch, unique) = root?.strip_prefix("1-")?.split_once('-')?;
+    let parent = parent?;
     let is_zero = |id: &str| id.bytes().all(|digit| digit == b'0');
-    if is_zero(&trace) || is_zero(&parent) {
+    let is_well_formed = is_hex(epoch, 8) && is_hex(unique, 24) && is_hex(parent, 16);
+    if !is_well_formed || is_zero(epoch) && is_zero(unique) || is_zero(parent) {
         return None;
     }
-    let sampled = if field("Sampled") == Some("1") { "01" } else { "00" };
-    Some(format!("00-{trace}-{parent}-{sampled}"))
+    let sampled = if sampled == Some("1") { "01" } else { "00" };
+    let mut text = ["00-", epoch, unique, "-", parent, "-", sampled].concat();
+    text.make_ascii_lowercase();
+    Some(text)
 }
 
-/// The text in lower case, if it is exactly so many hexadecimal digits.
-fn hex(text: &str, digits: usize) -> Option<String> {
-    (text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| text.to_ascii_lowercase())
+/// Whether the text is exactly so many hexadecimal digits.
+fn is_hex(text: &str, digits: usize) -> bool {
+    text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]

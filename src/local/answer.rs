@@ -3,12 +3,23 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// The answer to one event.
+/// A part of a streamed response, on its way to a caller that takes one as it comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The runtime has begun to stream. What the caller gets from now on is the stream's, and an error comes beside it.
+    Opened,
+    /// The next bytes; never none.
+    Chunk(Bytes),
+}
+
+/// The answer to one event. Where [parts](Part) have come before it, it tells how the stream ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The function's response, as it was posted.
     Response(Bytes),
-    /// The error document that the runtime posted for the invocation.
+    /// The function's response has come whole, in parts.
+    Streamed,
+    /// The error document that the runtime posted for the invocation, or sent at the end of a stream.
     Error(Bytes),
     /// The error document that the runtime posted in its init phase.
     InitError(Bytes),
@@ -45,10 +56,16 @@ impl Answer {
         Answer::PlatformError(Answer::document(error_type, error_message))
     }
 
-    /// The bytes for the caller, whatever they are.
-    pub fn body(&self) -> &Bytes {
+    /// Whether the function has answered with a response.
+    pub fn is_response(&self) -> bool {
+        matches!(self, Answer::Response(_) | Answer::Streamed)
+    }
+
+    /// The bytes for the caller, whatever they are; none where they have come in parts.
+    pub fn body(&self) -> Bytes {
         match self {
-            Answer::Response(body) | Answer::Error(body) | Answer::InitError(body) | Answer::PlatformError(body) => body,
+            Answer::Response(body) | Answer::Error(body) | Answer::InitError(body) | Answer::PlatformError(body) => body.clone(),
+            Answer::Streamed => Bytes::new(),
         }
     }
 

@@ -23,6 +23,10 @@ enum Output {
     Note(String),
     /// A response or an error document, and who waits until it is out.
     Response(Bytes, Option<oneshot::Sender<()>>),
+    /// A part of a streamed response, and who waits until it is out.
+    Chunk(Bytes, oneshot::Sender<()>),
+    /// The stream has ended.
+    EndOfStream,
     /// One more event is done; the source's position in bytes.
     Progress(u64),
     /// Everything before this is out, and the progress bar is gone.
@@ -64,7 +68,8 @@ impl Console {
         let (failed, stdout) = watch::channel(None);
         // It is not joined: it may be blocked in a write for ever. `done` waits for it where that makes sense.
         thread::Builder::new().name("console".to_owned()).spawn(move || {
-            let mut writer = Writer { bar: bar(progress), stdout_is_terminal: io::stdout().is_terminal(), mid_line: false, failed };
+            let stdout_is_terminal = io::stdout().is_terminal();
+            let mut writer = Writer { bar: bar(progress), stdout_is_terminal, mid_line: false, stream_end: None, failed };
             while let Some(output) = received.blocking_recv() {
                 writer.write(output);
             }
@@ -93,6 +98,19 @@ impl Console {
             // An error is a thread that has ended, with nothing left to write.
             let _ = out.await;
         }
+    }
+
+    /// Prints a part of a streamed response, and waits until it is out: nobody is to read ahead of who reads here.
+    pub async fn chunk(&self, bytes: Bytes) {
+        let (printed, out) = oneshot::channel();
+        self.put(Output::Chunk(bytes, printed)).await;
+        // An error is a thread that has ended, with nothing left to write.
+        let _ = out.await;
+    }
+
+    /// Ends a streamed response, whole or not: prints a newline where it ends in none, as after a response.
+    pub async fn end_of_stream(&self) {
+        self.put(Output::EndOfStream).await;
     }
 
     /// One more event is done, at this position of its source in bytes.
@@ -150,6 +168,8 @@ struct Writer {
     stdout_is_terminal: bool,
     /// Stderr stands in the middle of a log line.
     mid_line: bool,
+    /// The last byte of the streamed response so far.
+    stream_end: Option<u8>,
     failed: watch::Sender<Option<Failure>>,
 }
 
@@ -171,17 +191,20 @@ impl Writer {
                 });
             }
             Output::Response(body, printed) => {
-                // The bar is in the way only where both are on the terminal.
-                let write = || if self.stdout_is_terminal { self.bar.suspend(|| print(&body)) } else { print(&body) };
-                if self.failed.borrow().is_none()
-                    && let Err(error) = write()
-                {
-                    let closed = error.kind() == io::ErrorKind::BrokenPipe;
-                    self.failed.send_replace(Some(Failure { closed, message: error.to_string() }));
-                }
+                self.print(|| print(&body));
                 if let Some(printed) = printed {
                     // Whoever asked may have been cancelled.
                     let _ = printed.send(());
+                }
+            }
+            Output::Chunk(bytes, printed) => {
+                self.stream_end = bytes.last().copied().or(self.stream_end);
+                self.print(|| print_part(&bytes));
+                let _ = printed.send(());
+            }
+            Output::EndOfStream => {
+                if self.stream_end.take() != Some(b'\n') {
+                    self.print(|| print_part(b"\n"));
                 }
             }
             Output::Progress(position) => {
@@ -196,6 +219,25 @@ impl Writer {
             }
         }
     }
+
+    /// Writes to stdout, unless that has failed.
+    fn print(&self, write: impl FnOnce() -> io::Result<()>) {
+        if self.failed.borrow().is_some() {
+            return;
+        }
+        // The bar is in the way only where both are on the terminal.
+        let written = if self.stdout_is_terminal { self.bar.suspend(write) } else { write() };
+        if let Err(error) = written {
+            let closed = error.kind() == io::ErrorKind::BrokenPipe;
+            self.failed.send_replace(Some(Failure { closed, message: error.to_string() }));
+        }
+    }
+}
+
+fn print_part(bytes: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(bytes)?;
+    stdout.flush()
 }
 
 fn print(body: &[u8]) -> io::Result<()> {

@@ -12,8 +12,11 @@ const ACCOUNT: &str = "123456789012";
 /// The runtime's own clean-up time where nothing else is set (`BOOTSTRAP_STOP_GRACE_MS`; protocol, section 8).
 const DEFAULT_GRACE: Duration = Duration::from_millis(200);
 
-/// Variables of the surrounding environment that would mislead the runtime: they belong to another environment, or ask for
-/// several events at once, which one environment here doesn't have.
+/// Lambda's limit for the init phase of a function that has one event at a time, and the least one on managed instances.
+const INIT_LIMIT: Duration = Duration::from_secs(10);
+const MANAGED_INIT_LIMIT: Duration = Duration::from_secs(130);
+
+/// Variables of the surrounding environment that would mislead the runtime: they belong to another environment.
 const NOT_INHERITED: [&str; 5] =
     ["AWS_LAMBDA_RUNTIME_API", "AWS_LAMBDA_MAX_CONCURRENCY", "_LAMBDA_TELEMETRY_LOG_FD", "_X_AMZN_TRACE_ID", "AWS_EXECUTION_ENV"];
 
@@ -26,6 +29,10 @@ pub struct Function {
     pub arn: String,
     /// How long one invocation may take.
     pub timeout: Duration,
+    /// How many events an execution environment may have at once.
+    pub concurrency: u16,
+    /// How long the runtime may take before its first `/next`. After that the first invocation's own time runs.
+    pub init_limit: Duration,
     /// How long the runtime takes at most to end its handler when it is told to.
     pub grace: Duration,
     /// The runtime's whole environment, except `AWS_LAMBDA_RUNTIME_API`, which each execution environment sets.
@@ -35,13 +42,15 @@ pub struct Function {
 impl Function {
     /// The function that the command line describes.
     ///
-    /// `inherited` is the environment of this process, `directory` its working directory, `now` the day of the log stream's
-    /// name and `stream` the rest of it.
+    /// With a `concurrency` over 1 it is a function of Lambda Managed Instances, which are what has that. `inherited` is the
+    /// environment of this process, `directory` its working directory, `now` the day of the log stream's name and `stream` the
+    /// rest of it.
     ///
     /// # Errors
     /// When no command is named.
     pub fn new(
         options: &FunctionOptions,
+        concurrency: u16,
         inherited: impl IntoIterator<Item = (OsString, OsString)>,
         directory: &OsStr,
         now: SystemTime,
@@ -77,25 +86,32 @@ impl Function {
         if is_unset(&environment, "AWS_DEFAULT_REGION") {
             environment.insert("AWS_DEFAULT_REGION".into(), region.clone().into());
         }
+        let is_managed = concurrency > 1;
+        let initialization_type = if is_managed { "lambda-managed-instances" } else { "on-demand" };
         let day = humantime::format_rfc3339_seconds(now).to_string()[..10].replace('-', "/");
         for (name, value) in [
-            ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
-            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", options.memory.to_string()),
-            ("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{name}")),
-            ("AWS_LAMBDA_LOG_STREAM_NAME", format!("{day}/[$LATEST]{stream}")),
-            ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
+            ("AWS_LAMBDA_FUNCTION_VERSION", Some("$LATEST".to_owned())),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", Some(options.memory.to_string())),
+            ("AWS_LAMBDA_LOG_GROUP_NAME", Some(format!("/aws/lambda/{name}"))),
+            ("AWS_LAMBDA_LOG_STREAM_NAME", Some(format!("{day}/[$LATEST]{stream}"))),
+            ("AWS_LAMBDA_INITIALIZATION_TYPE", Some(initialization_type.to_owned())),
+            ("AWS_LAMBDA_MAX_CONCURRENCY", is_managed.then(|| concurrency.to_string())),
         ] {
             // What `--env` says is what the user wants to try.
+            let Some(value) = value else { continue };
             if !options.env.iter().any(|variable| variable.name == name) {
                 environment.insert(name.into(), value.into());
             }
         }
 
         let grace = text(&environment, "BOOTSTRAP_STOP_GRACE_MS").parse().map_or(DEFAULT_GRACE, Duration::from_millis);
+        let timeout = Duration::from_secs(options.timeout.into());
         Ok(Function {
             arn: format!("arn:aws:lambda:{region}:{ACCOUNT}:function:{name}"),
             name,
-            timeout: Duration::from_secs(options.timeout.into()),
+            timeout,
+            concurrency,
+            init_limit: if is_managed { MANAGED_INIT_LIMIT.max(timeout) } else { INIT_LIMIT },
             // A value out of range is the runtime's to refuse; it must not make us wait for an hour.
             grace: grace.min(Duration::from_secs(60)),
             environment,
@@ -134,7 +150,8 @@ mod tests {
         let arguments = ["bootstrap", "invoke"].iter().chain(arguments).map(OsString::from);
         let Command::Invoke(invoke) = parse(arguments).expect("the command line is good");
         let inherited = inherited.iter().map(|(name, value)| (name.into(), value.into()));
-        Function::new(&invoke.function, inherited, OsStr::new("/here"), UNIX_EPOCH, "0123").expect("a handler is named")
+        Function::new(&invoke.function, invoke.concurrency, inherited, OsStr::new("/here"), UNIX_EPOCH, "0123")
+            .expect("a handler is named")
     }
 
     #[test]
@@ -161,6 +178,20 @@ mod tests {
             ]
         );
         assert_eq!(function.arn, "arn:aws:lambda:us-east-1:123456789012:function:function");
+    }
+
+    #[test]
+    fn several_events_at_a_time_are_what_managed_instances_have() {
+        let variables = |arguments: &[&str]| {
+            let function = function(arguments, &[("AWS_LAMBDA_MAX_CONCURRENCY", "8")]);
+            let variable = |name| function.variable(name).to_owned();
+            (variable("AWS_LAMBDA_MAX_CONCURRENCY"), variable("AWS_LAMBDA_INITIALIZATION_TYPE"), function.init_limit.as_secs())
+        };
+        let told = |concurrency: &str, init: &str, limit| (concurrency.to_owned(), init.to_owned(), limit);
+        assert_eq!(variables(&["--concurrency", "1", "--", "h"]), told("", "on-demand", 10));
+        assert_eq!(variables(&["--concurrency", "2", "--", "h"]), told("2", "lambda-managed-instances", 130));
+        let own = ["--concurrency", "2", "--timeout", "900", "--env", "AWS_LAMBDA_MAX_CONCURRENCY=3", "--", "h"];
+        assert_eq!(variables(&own), told("3", "lambda-managed-instances", 900));
     }
 
     #[test]

@@ -51,9 +51,9 @@ impl Logs {
     }
 
     /// Waits for the pipe's end.
-    pub async fn finish(&mut self) {
-        // It doesn't panic, and only `drop` aborts it.
-        let _ = (&mut self.reader).await;
+    pub async fn finish(&self) {
+        // The reader has the other end of this for as long as it reads.
+        self.drains.closed().await;
     }
 }
 

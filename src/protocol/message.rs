@@ -180,7 +180,8 @@ fn member(text: &mut String, name: &str, value: impl FnOnce(&mut String)) {
 
 /// Appends a JSON string.
 fn string(text: &mut String, value: &str) {
-    if value.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
+    // Every byte is looked at, so that several can be at once.
+    if value.bytes().fold(false, |found, byte| found | (byte < b' ') | (byte == b'"') | (byte == b'\\')) {
         // A string can always be serialised.
         text.push_str(&serde_json::to_string(value).unwrap_or_default());
     } else {

@@ -2,12 +2,15 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::fmt::Display;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::channel::Channel;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TRAILER};
-use reqwest::{Body, Client, Response, StatusCode, Url};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, TRAILER};
+use reqwest::{Body, Client, Method, Request, RequestBuilder, Response, StatusCode, Url};
 use thiserror::Error;
 
 use crate::document::shorten;
@@ -35,9 +38,11 @@ const QUOTED: usize = 1024;
 
 const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
 const CAUSE: &str = "lambda-runtime-function-xray-error-cause";
+const EXTENSION_NAME: &str = "lambda-extension-name";
 const EXTENSION_ID: &str = "lambda-extension-identifier";
 const INVOCATION_ID: &str = "lambda-runtime-invocation-id";
 const RESPONSE_MODE: &str = "lambda-runtime-function-response-mode";
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// The Runtime API can't be used any more, or not at all; the runtime can't go on.
 #[derive(Debug, Error)]
@@ -70,13 +75,20 @@ pub enum Gone {
     },
 }
 
+/// What stands for the Runtime API in every URL, and is [resolved](Resolve) to its address. A URL is read several times for a call,
+/// by reqwest, by hyper and for the pool of connections; an IP address and a port in each would take a tenth of all instructions.
+const ORIGIN: &str = "http://api";
+
 /// A connection to the Runtime API.
 #[derive(Debug)]
 pub struct Api {
     client: RefCell<Client>,
-    base: Url,
+    peer: Arc<Peer>,
+    /// What the `Host` header says.
+    host: HeaderValue,
     /// The path of the address, where it has one.
     prefix: String,
+    origin: Url,
     next: Url,
     logs: Logs,
     /// For the limit of a call. Taken out while it is in use.
@@ -96,9 +108,23 @@ impl Api {
         if bare.starts_with('/') {
             return Err(Gone::Address(address.to_owned(), "it names no host".to_owned()));
         }
-        let base = Url::parse(&format!("http://{bare}")).map_err(|error| Gone::Address(address.to_owned(), error.to_string()))?;
-        let prefix = base.path().trim_end_matches('/').to_owned();
-        let mut api = Self { client: RefCell::new(client()?), next: base.clone(), base, prefix, logs, timer: RefCell::default() };
+        let odd = |why: &dyn Display| Gone::Address(address.to_owned(), why.to_string());
+        let base = Url::parse(&format!("http://{bare}")).map_err(|error| odd(&error))?;
+        let name = base.host_str().unwrap_or_default();
+        let host = base.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"));
+        let host = HeaderValue::try_from(host).map_err(|error| odd(&error))?;
+        let origin = Url::parse(ORIGIN).map_err(|error| odd(&error))?;
+        let peer = Arc::new(Peer(format!("{name}:{}", base.port().unwrap_or(80))));
+        let mut api = Self {
+            client: RefCell::new(client(&peer)?),
+            peer,
+            host,
+            prefix: base.path().trim_end_matches('/').to_owned(),
+            next: origin.clone(),
+            origin,
+            logs,
+            timer: RefCell::default(),
+        };
         api.next = api.url("/2018-06-01/runtime/invocation/next");
         Ok(api)
     }
@@ -108,13 +134,8 @@ impl Api {
     /// # Errors
     /// [`Gone::Client`].
     pub fn reconnect(&self) -> Result<(), Gone> {
-        self.client.replace(client()?);
+        self.client.replace(client(&self.peer)?);
         Ok(())
-    }
-
-    /// The client, which is a cheap handle.
-    fn client(&self) -> Client {
-        self.client.borrow().clone()
     }
 
     /// Waits for the next invocation, without a time limit: the environment may be frozen meanwhile.
@@ -123,8 +144,12 @@ impl Api {
     /// [`Gone::Refused`] and [`Gone::Failed`].
     pub async fn next(&self) -> Result<Invocation, Gone> {
         self.persist("/next", || async {
-            let response = self.get(self.next.clone()).await?;
-            let header = |name: &str| response.headers().get(name).map(HeaderValue::as_bytes);
+            let response = self.call(self.request(Method::GET, self.next.clone())).await?;
+            // There are few headers: to look at each is cheaper than to hash the name, eight times.
+            let header = |wanted: &str| {
+                let mut headers = response.headers().iter();
+                headers.find(|(name, _)| name.as_str() == wanted).map(|(_, value)| value.as_bytes())
+            };
             let (mut invocation, warnings) = Invocation::from_headers(header).map_err(Trouble::Odd)?;
             for warning in warnings {
                 self.logs.warn(Some(&invocation.request_id), &warning);
@@ -141,7 +166,7 @@ impl Api {
     /// [`Gone::Refused`] and [`Gone::Failed`].
     pub async fn restore_next(&self) -> Result<(), Gone> {
         self.persist("/restore/next", || async {
-            let response = self.get(self.url("/2018-06-01/runtime/restore/next")).await?;
+            let response = self.call(self.request(Method::GET, self.url("/2018-06-01/runtime/restore/next"))).await?;
             chunks(response).await.map(drop)
         })
         .await
@@ -167,7 +192,8 @@ impl Api {
     /// Why it was refused, or did not get through.
     pub async fn stream(&self, target: &Target, content_type: &str, body: Channel<Bytes, BrokenOff>) -> Result<(), String> {
         let url = self.url(&format!("/2018-06-01/runtime/invocation/{}/response", target.request_id));
-        let mut request = self.client().post(url).body(Body::wrap(body));
+        let request = self.request(Method::POST, url);
+        let mut request = RequestBuilder::from_parts(self.client.borrow().clone(), request).body(Body::wrap(body));
         request = request.header(RESPONSE_MODE, "streaming").header(CONTENT_TYPE, content_type);
         // The client sends those trailers that are announced.
         request = request.header(TRAILER, format!("{ERROR_TYPE_TRAILER}, {ERROR_BODY_TRAILER}"));
@@ -190,9 +216,11 @@ impl Api {
     /// Why there is none: managed instances refuse it.
     pub async fn register_extension(&self) -> Result<Extension, String> {
         let registered = self.within_limit(async {
-            let request = self.client().post(self.url("/2020-01-01/extension/register"));
-            let request = request.header("lambda-extension-name", "bootstrap").header(CONTENT_TYPE, "application/json");
-            let response = accepted(request.body(r#"{"events":[]}"#).send().await).await?;
+            let mut request = self.request(Method::POST, self.url("/2020-01-01/extension/register"));
+            request.headers_mut().insert(EXTENSION_NAME, HeaderValue::from_static("bootstrap"));
+            request.headers_mut().insert(CONTENT_TYPE, JSON);
+            *request.body_mut() = Some(r#"{"events":[]}"#.into());
+            let response = self.call(request).await?;
             let identifier = response.headers().get(EXTENSION_ID).cloned();
             let identifier =
                 identifier.ok_or_else(|| Trouble::Odd("the answer to /extension/register has no identifier".to_owned()))?;
@@ -205,8 +233,9 @@ impl Api {
     /// Waits as a registered extension for an event, which never comes: it asked for none. Lambda wants it to wait, and ends the init
     /// phase only then.
     pub async fn wait_as(&self, Extension(identifier): &Extension) -> Infallible {
-        let request = self.client().get(self.url("/2020-01-01/extension/event/next")).header(EXTENSION_ID, identifier);
-        let why = match accepted(request.send().await).await {
+        let mut request = self.request(Method::GET, self.url("/2020-01-01/extension/event/next"));
+        request.headers_mut().insert(EXTENSION_ID, identifier.clone());
+        let why = match self.call(request).await {
             Ok(_) => "an event came that was not asked for".to_owned(),
             Err(trouble) => trouble.to_string(),
         };
@@ -216,13 +245,26 @@ impl Api {
 
     /// The URL of a call. The address was parsed once; what is added is ASCII without a special meaning in paths.
     fn url(&self, path: &str) -> Url {
-        let mut url = self.base.clone();
-        url.set_path(&format!("{}{path}", self.prefix));
+        let mut url = self.origin.clone();
+        if self.prefix.is_empty() {
+            url.set_path(path);
+        } else {
+            url.set_path(&format!("{}{path}", self.prefix));
+        }
         url
     }
 
-    async fn get(&self, url: Url) -> Result<Response, Trouble> {
-        accepted(self.client().get(url).send().await).await
+    /// A request without a body and with the headers that every one has.
+    fn request(&self, method: Method, url: Url) -> Request {
+        let mut request = Request::new(method, url);
+        request.headers_mut().insert(HOST, self.host.clone());
+        request
+    }
+
+    /// The answer to a request, if it is a success.
+    async fn call(&self, request: Request) -> Result<Response, Trouble> {
+        let sent = self.client.borrow().execute(request);
+        accepted(sent.await).await
     }
 
     /// A call that is answered at once as a rule. One that is not counts as a transport fault.
@@ -270,12 +312,15 @@ impl Api {
 
     /// Posts, and once more where the first try did not get through. What is refused is logged and left: the platform has its own
     /// view of the invocation by then, and would refuse whatever else is sent for it.
-    async fn post(&self, what: &str, request_id: Option<&str>, mut headers: HeaderMap, body: Bytes, retry: fn(&Trouble) -> bool) {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    async fn post(&self, what: &str, request_id: Option<&str>, headers: HeaderMap, body: Bytes, retry: fn(&Trouble) -> bool) {
+        let url = self.url(&format!("/2018-06-01/runtime{what}"));
         let attempt = || {
             self.within_limit(async {
-                let url = self.url(&format!("/2018-06-01/runtime{what}"));
-                let response = accepted(self.client().post(url).headers(headers.clone()).body(body.clone()).send().await).await?;
+                let mut request = self.request(Method::POST, url.clone());
+                request.headers_mut().insert(CONTENT_TYPE, JSON);
+                request.headers_mut().extend(headers.clone());
+                *request.body_mut() = Some(body.clone().into());
+                let response = self.call(request).await?;
                 // The connection serves the next call only if this answer has been read. The report is in either way.
                 let _ = chunks(response).await;
                 Ok(())
@@ -331,8 +376,23 @@ impl Trouble {
     }
 }
 
-fn client() -> Result<Client, Gone> {
+/// The Runtime API's host:port, which is found whatever name is looked up.
+#[derive(Debug)]
+struct Peer(String);
+
+impl Resolve for Peer {
+    fn resolve(&self, _: Name) -> Resolving {
+        let peer = self.0.clone();
+        Box::pin(async move {
+            let found: Addrs = Box::new(tokio::net::lookup_host(peer).await?.collect::<Vec<_>>().into_iter());
+            Ok(found)
+        })
+    }
+}
+
+fn client(peer: &Arc<Peer>) -> Result<Client, Gone> {
     Client::builder()
+        .dns_resolver(peer.clone())
         .user_agent(concat!("lambda-bootstrap/", env!("CARGO_PKG_VERSION")))
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())

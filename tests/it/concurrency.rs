@@ -280,6 +280,37 @@ fn a_process_that_has_answered_since_is_kept_at_the_timeout() {
 }
 
 #[test]
+fn a_stream_that_is_late_keeps_its_place_until_its_end() {
+    let run = at_once(2, 2).env("CANCEL", "1").start();
+    let other = run.push(waits("other"));
+    run.wait_file("in-other");
+    let steps = json!([
+        { "stream": {} },
+        { "chunk": "in time" },
+        { "await": "go-chunk" },
+        { "chunk": "late" },
+        { "touch": "chunk" },
+        { "await": "go-end" },
+        { "end": true },
+    ]);
+    let late = run.push(Event::new(steps.to_string()).deadline_in(1000));
+    let report = run.report_of(&late);
+    report.breaks_off("Function.Timeout", &[]);
+    assert_eq!(report.request.body, b"in time");
+    run.wait_file("control.0");
+    run.touch("go-chunk");
+    run.wait_file("chunk");
+    wait_dropped(&run, &late);
+    // The handler still works on it, so another event goes to another process.
+    let next = run.push(json!([{ "response": "next" }]));
+    assert_eq!(run.report_of(&next).response(), "\"next\"");
+    assert_eq!(run.starts().len(), 2);
+    run.touch("go-end");
+    release(&run, &other, "other");
+    round(&run, 2, "e");
+}
+
+#[test]
 fn all_that_are_stuck_in_one_process_end_with_it() {
     // Two at once, with nothing answered since: the later timeout finds nothing else in flight.
     let run = at_once(2, 2).start();
@@ -337,6 +368,58 @@ fn an_exit_ends_every_invocation_in_its_process() {
     release(&run, &other, "other");
     run.waiting(4);
     round(&run, 4, "e");
+}
+
+#[test]
+fn an_exit_ends_open_streams_and_what_has_no_answer_yet() {
+    let run = at_once(3, 3).start();
+    let stream = run.push(json!([{ "stream": {} }, { "chunk": "half" }, { "touch": "in-stream" }, { "hang": true }]));
+    let waits = run.push(json!([{ "touch": "in-waits" }, { "hang": true }]));
+    run.wait_file("in-stream");
+    run.wait_file("in-waits");
+    run.arrived(0, "half");
+    let exits = run.push(json!([{ "exit": 9 }]));
+    run.report_of(&stream).breaks_off("Runtime.ExitError", &["exit status 9"]);
+    for id in [&waits, &exits] {
+        run.report_of(id).is_error("Runtime.ExitError", &["exit status 9"]);
+    }
+    round(&run, 3, "e");
+}
+
+#[test]
+fn messages_that_a_process_has_not_read_go_to_a_fresh_one() {
+    for setup in [at_once(3, 3), processes(3), Setup::script("filter", "exec cat").concurrency(3)] {
+        let run = setup.start();
+        let first = run.push(json!([{ "response": "first" }]));
+        run.report_of(&first);
+        run.waiting(3);
+        let old = run.starts()[0];
+        let pid = Pid::from_raw(old).unwrap();
+        kill_process(pid, Signal::STOP).unwrap();
+        let stat = format!("/proc/{old}/stat");
+        run.wait("the handler to be stopped", || std::fs::read_to_string(&stat).is_ok_and(|s| s.contains(") T ")).then_some(()));
+        let ids = [1, 2].map(|n| run.push(json!([{ "response": n }])));
+        run.waiting(1);
+        kill_process(pid, Signal::KILL).unwrap();
+        for id in &ids {
+            assert_eq!(run.report_of(id).kind, Kind::Response);
+        }
+        run.waiting(3);
+        assert!(!run.log().contains("[ERROR]"), "{}", run.log());
+    }
+}
+
+#[test]
+fn an_event_whose_process_does_not_start_in_time_costs_its_own_slot() {
+    let run = Setup::of("starts_slowly_the_second_time.sh").concurrency(2).start();
+    let exits = run.push("\"exit\"");
+    run.report_of(&exits).is_error("Runtime.ExitError", &["exit status 2"]);
+    let late = run.push(Event::new("1").deadline_in(700));
+    run.report_of(&late).is_error("Function.Timeout", &[]);
+    let id = run.push("2");
+    run.touch("go");
+    assert_eq!(run.report_of(&id).response(), "null");
+    run.waiting(2);
 }
 
 #[test]

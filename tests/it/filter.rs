@@ -211,7 +211,8 @@ fn a_line_between_events_is_logged_with_a_warning_and_costs_the_handler() {
         assert_eq!(run.invoke("1").response(), "1");
         run.idle();
         run.touch("go");
-        run.wait_file("strayed");
+        // It may be found out, and the handler ended, before it gets any further.
+        run.wait("the stray line", || (run.dir().join("strayed").exists() || run.starts().len() > 1).then_some(()));
         assert_eq!(run.invoke("\"next\"").response(), "\"next\"");
         run.idle();
         assert_eq!(run.starts().len(), 2);

@@ -1,256 +1,19 @@
 //! `bootstrap invoke`: the command as people and scripts use it, and the execution environment behind it.
 
-use std::ffi::{OsStr, OsString};
+mod concurrency;
+mod local;
+mod streaming;
+
 use std::fs::File;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use super::support::{eventually, fixture, leftovers, parse_environ, show};
-
-/// A command line of `bootstrap` to be, without Lambda around it.
-struct Local {
-    args: Vec<OsString>,
-    env: Vec<(OsString, OsString)>,
-    stdin: Vec<u8>,
-    dir: TempDir,
-    mark: String,
-}
-
-/// A run that has ended.
-struct Ended {
-    code: i32,
-    stdout: Vec<u8>,
-    stderr: String,
-    dir: TempDir,
-}
-
-/// A run that goes on.
-struct Running {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    dir: TempDir,
-    mark: String,
-}
-
-/// `bootstrap` and these arguments.
-fn bootstrap<const N: usize>(args: [&str; N]) -> Local {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let mark = format!("{}-local-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let dir = tempfile::Builder::new().prefix("bootstrap-test-").tempdir().unwrap();
-    let env = vec![
-        ("PATH".into(), std::env::var_os("PATH").unwrap_or_default()),
-        ("TEST_MARK".into(), mark.clone().into()),
-        ("TEST_DIR".into(), dir.path().into()),
-        ("PYTHONDONTWRITEBYTECODE".into(), "1".into()),
-    ];
-    Local { args: args.iter().map(Into::into).collect(), env, stdin: Vec::new(), dir, mark }
-}
-
-/// `bootstrap invoke` and these arguments.
-fn invoke<const N: usize>(args: [&str; N]) -> Local {
-    let mut local = bootstrap(["invoke"]);
-    local.args.extend(args.iter().map(Into::into));
-    local
-}
-
-/// The handler that answers with `{"hello":EVENT}`, byte for byte.
-fn hello() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/shell/hello.sh")
-}
-
-fn handler(name: &str) -> PathBuf {
-    fixture("handlers").join(name)
-}
-
-impl Local {
-    fn arg(mut self, arg: impl AsRef<OsStr>) -> Local {
-        self.args.push(arg.as_ref().to_owned());
-        self
-    }
-
-    fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Local {
-        self.env.push((name.into(), value.as_ref().to_owned()));
-        self
-    }
-
-    /// The last of the arguments.
-    fn handler(self, path: impl AsRef<Path>) -> Local {
-        self.arg("--").arg(path.as_ref())
-    }
-
-    /// A runtime of our own in bootstrap's place.
-    fn runtime(self, name: &str) -> Local {
-        self.env("AWS_LAMBDA_EXEC_WRAPPER", fixture("runtimes").join(name)).handler("none")
-    }
-
-    fn stdin(mut self, bytes: impl AsRef<[u8]>) -> Local {
-        self.stdin = bytes.as_ref().to_owned();
-        self
-    }
-
-    /// Writes a file into the run's directory, which is its working directory.
-    fn file(self, name: &str, mode: u32, contents: impl AsRef<[u8]>) -> Local {
-        use std::os::unix::fs::PermissionsExt as _;
-        let path = self.dir.path().join(name);
-        std::fs::write(&path, contents).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-        self
-    }
-
-    fn start(self) -> Running {
-        let stdout = File::create(self.dir.path().join("stdout")).unwrap();
-        self.start_to(stdout.into())
-    }
-
-    fn start_to(self, stdout: Stdio) -> Running {
-        let stderr = File::create(self.dir.path().join("stderr")).unwrap();
-        self.start_with(stdout, stderr.into())
-    }
-
-    fn start_with(self, stdout: Stdio, stderr: Stdio) -> Running {
-        let binary = std::env::var_os("BOOTSTRAP_TEST_BINARY").unwrap_or(env!("CARGO_BIN_EXE_bootstrap").into());
-        let mut child = Command::new(&binary)
-            .args(&self.args)
-            .env_clear()
-            .envs(self.env)
-            .current_dir(self.dir.path())
-            .stdin(Stdio::piped())
-            .stdout(stdout)
-            .stderr(stderr)
-            .spawn()
-            .unwrap_or_else(|e| panic!("{}: {e}", binary.display()));
-        let stdin = child.stdin.take();
-        Running { child, stdin, dir: self.dir, mark: self.mark }
-    }
-
-    #[track_caller]
-    fn run(mut self) -> Ended {
-        let input = std::mem::take(&mut self.stdin);
-        let mut running = self.start();
-        let mut stdin = running.stdin.take().unwrap();
-        // One that reads nothing may end before this is written.
-        let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
-        let ended = running.end();
-        writer.join().unwrap();
-        ended
-    }
-}
-
-impl Running {
-    fn stdout(&self) -> Vec<u8> {
-        std::fs::read(self.dir.path().join("stdout")).unwrap_or_default()
-    }
-
-    fn stderr(&self) -> String {
-        String::from_utf8_lossy(&std::fs::read(self.dir.path().join("stderr")).unwrap_or_default()).into_owned()
-    }
-
-    fn story(&self) -> String {
-        let left = leftovers(&self.mark);
-        format!("processes: {left:?}\n---- stdout ----\n{}\n---- stderr ----\n{}\n----", show(&self.stdout()), self.stderr())
-    }
-
-    #[track_caller]
-    fn wait<T>(&self, what: &str, ask: impl FnMut() -> Option<T>) -> T {
-        eventually(ask).unwrap_or_else(|| panic!("waited in vain for {what}\n{}", self.story()))
-    }
-
-    #[track_caller]
-    fn wait_file(&self, name: &str) {
-        self.wait(name, || self.dir.path().join(name).exists().then_some(()));
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_raw(self.child.id().try_into().unwrap()).unwrap(), signal).unwrap();
-    }
-
-    /// Waits until it has ended with an exit status, and nothing of it is left.
-    #[track_caller]
-    fn end(mut self) -> Ended {
-        let status = eventually(|| self.child.try_wait().unwrap());
-        let status = status.unwrap_or_else(|| panic!("waited in vain for the end\n{}", self.story()));
-        let left = leftovers(&self.mark);
-        assert!(left.is_empty(), "left running: {left:?}\n{}", self.story());
-        let (stdout, stderr) = (self.stdout(), self.stderr());
-        assert!(!stderr.contains("panicked at"), "{stderr}");
-        let code = status.code().unwrap_or_else(|| panic!("{status}\n{}", self.story()));
-        let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
-        Ended { code, stdout, stderr, dir }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Nothing to end, most of the time.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        for (pid, _) in leftovers(&self.mark) {
-            let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
-        }
-    }
-}
-
-impl Ended {
-    fn story(&self) -> String {
-        format!("status: {}\n---- stdout ----\n{}\n---- stderr ----\n{}\n----", self.code, show(&self.stdout), self.stderr)
-    }
-
-    /// It answered everything, and this is all of stdout.
-    #[track_caller]
-    fn gives(&self, stdout: impl AsRef<[u8]>) -> &Ended {
-        assert!(self.code == 0 && self.stdout == stdout.as_ref(), "not {}\n{}", show(stdout.as_ref()), self.story());
-        self
-    }
-
-    #[track_caller]
-    fn code(&self, code: i32) -> &Ended {
-        assert_eq!(self.code, code, "{}", self.story());
-        self
-    }
-
-    /// Stderr has this.
-    #[track_caller]
-    fn says(&self, text: &str) -> &Ended {
-        assert!(self.stderr.contains(text), "{text:?} not on stderr\n{}", self.story());
-        self
-    }
-
-    /// Stderr has this in one of its lines only.
-    #[track_caller]
-    fn says_once(&self, text: &str) -> &Ended {
-        let lines = self.stderr.lines().filter(|line| line.contains(text)).count();
-        assert_eq!(lines, 1, "lines on stderr with {text:?}\n{}", self.story());
-        self
-    }
-
-    /// The lines of stdout, as JSON.
-    #[track_caller]
-    fn answers(&self) -> Vec<Value> {
-        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}\n{}", self.story()));
-        String::from_utf8_lossy(&self.stdout).lines().map(parse).collect()
-    }
-
-    /// The one answer, an error: its type and message.
-    #[track_caller]
-    fn error(&self) -> (String, String) {
-        self.code(1);
-        let answers = self.answers();
-        assert_eq!(answers.len(), 1, "{}", self.story());
-        let text = |name: &str| answers[0][name].as_str().unwrap_or_default().to_owned();
-        (text("errorType"), text("errorMessage"))
-    }
-
-    fn starts(&self) -> usize {
-        std::fs::read_to_string(self.dir.path().join("starts")).map_or(0, |starts| starts.lines().count())
-    }
-}
+use self::local::{bootstrap, handler, hello, invoke};
+use super::support::{eventually, leftovers, parse_environ};
 
 #[test]
 fn the_first_command_answers_and_says_nothing_else() {
@@ -304,7 +67,8 @@ fn mistakes_on_the_command_line_are_status_2() {
         (invoke(["--event-file", "missing.json"]).handler("h"), "missing.json: No such file"),
         (invoke(["--event-file", "."]).handler("h"), ". is a directory"),
         (invoke(["--events", "missing.jsonl"]).handler("h"), "missing.jsonl: No such file"),
-        (invoke(["--concurrency", "2"]).handler("h"), "a later version"),
+        (invoke(["--concurrency", "0"]).handler("h"), "--concurrency"),
+        (invoke(["--concurrency", "1001"]).handler("h"), "--concurrency"),
         (invoke(["--timeout", "0"]).handler("h"), "--timeout"),
         (bootstrap([]), "bootstrap invoke --event"),
         (bootstrap([]).env("AWS_LAMBDA_RUNTIME_API", ""), "bootstrap invoke --event"),
@@ -630,7 +394,7 @@ fn a_signal_ends_the_handlers_whole_group() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
         let steps =
             json!([{"spawn": ["sleep", "1000"]}, {"daemon": ["sleep", "1000"]}, {"touch": "up"}, {"hang": true}]).to_string();
-        let running = invoke(["--timeout", "900", "--event", &steps]).handler(handler("does_as_told.py")).start();
+        let running = invoke(["--event", &steps]).handler(handler("does_as_told.py")).start();
         running.wait_file("up");
         running.signal(signal);
         let ended = running.end();
@@ -642,7 +406,7 @@ fn a_signal_ends_the_handlers_whole_group() {
 #[test]
 fn a_second_signal_does_not_wait_for_the_grace_period() {
     let steps = json!([{"ignore": 15}, {"touch": "up"}, {"hang": true}]).to_string();
-    let local = invoke(["--timeout", "900", "--stop-grace-ms", "60000", "--event", &steps]);
+    let local = invoke(["--stop-grace-ms", "60000", "--event", &steps]);
     let mut running = local.handler(handler("does_as_told.py")).start();
     running.wait_file("up");
     running.signal(Signal::INT);
@@ -671,7 +435,7 @@ fn a_signal_ends_the_wait_for_the_next_event() {
 fn a_signal_ends_it_also_where_nobody_reads_what_it_writes() {
     // Each fills its pipe and blocks: log lines without end, and a response of 4 MB.
     for (args, handler_name) in
-        [(["--timeout", "900"], "prints_for_ever.py"), (["--event", "4000000"], "replies_with_so_many_bytes.py")]
+        [(["--event", "{}"], "prints_for_ever.py"), (["--event", "4000000"], "replies_with_so_many_bytes.py")]
     {
         let local = invoke(args).handler(handler(handler_name));
         let (reader, writer) = std::io::pipe().unwrap();
@@ -687,7 +451,7 @@ fn a_signal_ends_it_also_where_nobody_reads_what_it_writes() {
 #[test]
 fn nothing_stays_when_it_is_killed() {
     let steps = json!([{"spawn": ["sleep", "1000"]}, {"touch": "up"}, {"hang": true}]).to_string();
-    let mut running = invoke(["--timeout", "900", "--event", &steps]).handler(handler("does_as_told.py")).start();
+    let mut running = invoke(["--event", &steps]).handler(handler("does_as_told.py")).start();
     running.wait_file("up");
     running.signal(Signal::KILL);
     running.child.wait().unwrap();
@@ -728,11 +492,7 @@ fn logs_come_before_the_response_that_follows_them() {
     // Both streams into one file, as `2>&1` does.
     let steps = json!([{"errMany": ["line\n", 1000]}, {"response": "done"}]).to_string();
     let local = invoke(["--event", &steps]).handler(handler("does_as_told.py"));
-    let both = File::options().create(true).append(true).open(local.dir.path().join("stdout")).unwrap();
-    let binary = std::env::var_os("BOOTSTRAP_TEST_BINARY").unwrap_or(env!("CARGO_BIN_EXE_bootstrap").into());
-    let mut command = Command::new(binary);
-    command.args(&local.args).env_clear().envs(local.env).current_dir(local.dir.path()).stdin(Stdio::null());
-    let child = command.stdout(both.try_clone().unwrap()).stderr(both).spawn().unwrap();
-    let ended = Running { child, stdin: None, dir: local.dir, mark: local.mark }.end();
+    let both = File::options().create(true).append(true).open(local.path("stdout")).unwrap();
+    let ended = local.start_with(both.try_clone().unwrap().into(), both.into()).end();
     ended.gives(format!("{}\"done\"\n", "line\n".repeat(1000)));
 }

@@ -667,12 +667,14 @@ fn refusals() -> Vec<(&'static str, Answer, Gate)> {
     let deaf = Gate::default();
     let no = |status: u16| Answer::status(status).body(format!("no more, says {status}")).after(2);
     vec![
+        ("400 before any of it", no(400).after(0), Gate::default()),
         ("400", no(400), Gate::default()),
         ("403, then the connection ends", no(403).then_close(), Gate::default()),
         ("410", no(410), Gate::default()),
         ("413", no(413), Gate::default()),
         ("413, then deaf", no(413).then_deaf(&deaf), deaf.clone()),
         ("500", no(500), Gate::default()),
+        ("202 too early", Answer::accepted().after(2), Gate::default()),
         ("a reset", Answer::reset().after(2), Gate::default()),
         ("a hang-up", Answer::hang_up().after(2), Gate::default()),
     ]

@@ -21,11 +21,24 @@ impl Supervisor {
     /// The event loop has read something of a channel, or its end.
     pub(super) fn read(&mut self, pipe: Pipe) {
         if pipe == Pipe::Stdout {
-            // What a handler has sent on its reply channel counts before what it has printed since.
-            self.read_unless_congested(Pipe::Reply);
+            self.read_reply_fd_first();
         }
         self.take_lines(pipe);
         self.look_at_ends(pipe);
+    }
+
+    /// What a handler has sent on descriptor 3 counts before what it has printed since. Where an id ties a reply to its event it is
+    /// enough to read what the reactor knows of, at no cost where that is nothing; where stdout is a log from the first byte on
+    /// descriptor 3 on, the pipe itself is asked.
+    fn read_reply_fd_first(&mut self) {
+        let must_know = self.mode() != Mode::JsonLines;
+        let Some(handler) = self.handler.as_mut().filter(|handler| !handler.is_congested_on(Pipe::Reply)) else { return };
+        if must_know {
+            self.read_what_is_there(Pipe::Reply);
+        } else if handler.reply.read_what_is_known() {
+            self.take_lines(Pipe::Reply);
+            self.look_at_ends(Pipe::Reply);
+        }
     }
 
     pub(super) fn channel(&mut self, pipe: Pipe) -> Option<&mut Channel> {
