@@ -208,7 +208,7 @@ impl Supervisor {
             Line::Log => self.log(line),
             Line::Reply(id, reply) => self.reply(&id, reply, pipe),
             Line::Malformed(id, why) => self.malformed(&id, why, pipe),
-            Line::Stale { id, is_last } => self.stale(&id, is_last),
+            Line::Stale { id, is_last } => self.stale(&id, is_last, pipe),
             Line::Ready { concurrency, cancel } => self.ready_message(concurrency, cancel),
             Line::NotReady(document) => self.not_ready(document),
             Line::Garbage(why) if self.handler.as_ref().is_some_and(|handler| handler.debts.any()) => {
@@ -290,15 +290,17 @@ impl Supervisor {
         self.retire();
     }
 
-    fn stale(&mut self, id: &str, is_last: bool) {
+    fn stale(&mut self, id: &str, is_last: bool, pipe: Pipe) {
         self.logs.warn(Some(id), "a reply was dropped: its invocation is over (the reply is late or repeated)");
         if is_last {
-            self.came_late(id);
+            self.came_late(id, pipe);
         }
     }
 
     /// Nothing more of the answer to this invocation will come. Where its place was still taken, it is free.
-    fn came_late(&mut self, id: &str) {
+    fn came_late(&mut self, id: &str, pipe: Pipe) {
+        // What was logged before it may be about it.
+        self.read_logs_before(pipe);
         if self.handler.as_mut().is_some_and(|handler| handler.debts.has_come_late(id)) {
             self.room.release(id);
             self.tell_log();
@@ -330,7 +332,7 @@ impl Supervisor {
             Long::Stale(id) => {
                 self.logs.warn(id.as_deref(), "a reply of more than 8 MiB was dropped: its invocation is over");
                 if let Some(id) = id {
-                    self.came_late(&id);
+                    self.came_late(&id, source.into());
                 }
             }
             Long::Garbage => {

@@ -205,6 +205,11 @@ impl RuntimeApi {
         self.lock().waiting
     }
 
+    /// Every event that was pushed has been handed out.
+    pub(crate) fn all_handed_out(&self) -> bool {
+        self.lock().answers.get(&Route::Next).is_none_or(VecDeque::is_empty)
+    }
+
     /// Every event that was handed out has been reported.
     pub(crate) fn all_reported(&self) -> bool {
         let state = self.lock();
