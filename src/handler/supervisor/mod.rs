@@ -373,16 +373,15 @@ impl Supervisor {
         if !is_serving {
             return self.failed(&Fault::ExitBeforeReady { exit });
         }
-        let (has_answered, is_idle) = (handler.has_answered(), !handler.debts.any());
-        // One that has answered all that it has read has done no wrong: what it did not read goes to the next one.
-        let has_read = |in_flight: &InFlight| !has_answered || !handler.stdin.is_untouched(in_flight.starts_at);
-        let is_guilty = handler.debts.in_flight.iter().any(has_read);
-        if is_guilty {
-            self.take_back_unread();
+        let has_answered = handler.has_answered();
+        // One that has answered all that it has read has done no wrong: what it did not read goes to the next one. The pipe is looked
+        // at once, since another process may still read it.
+        self.take_back_unread();
+        if self.handler.as_ref().is_some_and(|handler| handler.debts.any()) {
             let fault =
                 if self.mode().answers_by_ending() { Fault::ProgramFailed { exit } } else { Fault::ExitBeforeReply { exit } };
             self.failed(&fault);
-        } else if is_idle && !has_answered {
+        } else if !has_answered {
             let is_early = !self.waiting.is_empty();
             self.failed(&if is_early { Fault::ExitBeforeReady { exit } } else { Fault::ExitBeforeReply { exit } });
         } else {
