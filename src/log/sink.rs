@@ -47,7 +47,7 @@ pub(super) struct Sink {
     begun: Vec<u8>,
     /// Since when stderr has taken nothing, while something waits.
     stalled: Option<Instant>,
-    /// How long that may keep the handler's channels unread.
+    /// How long that may keep the channels unread of the handler that is spoken for.
     pub(super) patience: Duration,
     /// A report has waited for stderr in vain; the next ones don't, until it takes something again.
     pub(super) given_up: bool,

@@ -286,3 +286,22 @@ fn what_a_filter_writes_while_it_starts_again_is_no_answer_where_its_start_is_wa
     }
     assert_eq!(run.log().matches("{\"banner\":true}\n").count(), 4, "{}", run.log());
 }
+
+/// How long a stuck stderr may hold a handler up was said by the last event of any, so that one with much time took another's.
+#[test]
+fn a_stuck_stderr_leaves_each_of_several_events_the_other_half_of_its_time() {
+    for setup in [Setup::told().concurrency(2), at_once(2)] {
+        let run = setup.stalled_stderr().start();
+        let steps =
+            json!([{ "touch": "in" }, { "await": "go" }, { "errMany": ["0123456789abcdef\n", 400_000] }, { "response": 1 }]);
+        let short = run.push(Event::new(steps.to_string()).deadline_in(5000));
+        run.wait_file("in");
+        let long = run
+            .push(Event::new(json!([{ "touch": "in-long" }, { "await": "go-long" }, { "response": 2 }]).to_string()).no_deadline());
+        run.wait_file("in-long");
+        run.touch("go");
+        assert_eq!(run.report_of(&short).response(), "1");
+        run.touch("go-long");
+        assert_eq!(run.report_of(&long).response(), "2");
+    }
+}

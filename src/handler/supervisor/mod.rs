@@ -479,8 +479,6 @@ impl Supervisor {
                 self.read(pipe);
             }
         }
-        // A stderr that takes nothing leaves the handler the other half of its time.
-        self.logs.set_patience(in_flight.budget.map_or(LONGEST_STALL, |budget| (budget.for_handler() / 2).min(LONGEST_STALL)));
         self.waiting.push_back(in_flight);
         self.tell_log();
         if self.stop_due.is_some() {
@@ -548,15 +546,21 @@ impl Supervisor {
         }
     }
 
-    /// Whose the log lines are from now on: they name no id where the handler works on several invocations, late ones among them.
+    /// Whose the log lines are from now on, and how long stderr may hold them up: they name no id where the handler works on several
+    /// invocations, late ones among them, and the one with the least time says how long.
     fn tell_log(&mut self) {
-        let sent = self.handler.iter().flat_map(|handler| &handler.debts.in_flight);
-        let mut owed = sent.chain(&self.waiting);
+        let owed = || self.handler.iter().flat_map(|handler| &handler.debts.in_flight).chain(&self.waiting);
         let any_late = self.handler.iter().any(|handler| !handler.debts.late.is_empty());
-        self.logging_for = match (owed.next(), owed.next()) {
+        let mut first = owed();
+        let logging_for = match (first.next(), first.next()) {
             (Some(only), None) if !any_late => Some(only.request_id.clone()),
             _ => None,
         };
+        // A stderr that takes nothing leaves the handler the other half of its time.
+        let patience_for = |in_flight: &InFlight| in_flight.budget.map_or(LONGEST_STALL, |budget| budget.for_handler() / 2);
+        let patience = owed().map(|in_flight| patience_for(in_flight).min(LONGEST_STALL)).min();
+        self.logs.set_patience(patience.unwrap_or(log::PATIENCE));
+        self.logging_for = logging_for;
     }
 
     /// Ends an invocation; its place is free.
@@ -568,9 +572,6 @@ impl Supervisor {
     /// Ends an invocation whose place stays taken. As a rule all log lines that were written before are out by then.
     fn conclude_and_hold(&mut self, in_flight: InFlight, conclusion: Conclusion, settled: Option<oneshot::Receiver<()>>) {
         self.tell_log();
-        if self.logging_for.is_none() {
-            self.logs.set_patience(log::PATIENCE);
-        }
         self.logs.write();
         in_flight.conclude(conclusion, settled);
     }
