@@ -27,13 +27,13 @@ const CONFESS_AGAIN: Duration = Duration::from_millis(100);
 /// How long a stderr that takes nothing at all may keep the handler's channels unread between invocations.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Which of a handler's channels a long line comes from.
+/// Which channel a long line comes from, of the handler in which place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// Descriptor 1.
-    Stdout,
+    Stdout(usize),
     /// Descriptor 2.
-    Stderr,
+    Stderr(usize),
 }
 
 /// The log; all clones write to the same stderr, each with a patience of its own.

@@ -305,3 +305,20 @@ fn a_stuck_stderr_leaves_each_of_several_events_the_other_half_of_its_time() {
         assert_eq!(run.report_of(&long).response(), "2");
     }
 }
+
+/// Lines longer than are held as a whole, of two handlers, were woven into one.
+#[test]
+fn very_long_lines_of_two_handlers_are_not_mixed() {
+    let run = Setup::told().concurrency(2).start();
+    let letters = |letter: &str| json!({ "errMany": [letter.repeat(1000), 9000] });
+    let first =
+        run.push(json!([letters("a"), { "touch": "half" }, { "await": "go" }, letters("a"), { "err": "\n" }, { "response": 1 }]));
+    run.wait_file("half");
+    let second = run.push(json!([letters("b"), { "err": "\n" }, { "response": 2 }]));
+    assert_eq!(run.report_of(&second).response(), "2");
+    run.touch("go");
+    assert_eq!(run.report_of(&first).response(), "1");
+    let log = run.log();
+    assert!(log.lines().all(|line| !(line.contains('a') && line.contains('b'))), "mixed");
+    assert_eq!((log.matches('a').count(), log.matches('b').count()), (18_000_000, 9_000_000));
+}

@@ -140,15 +140,15 @@ impl Supervisor {
             channel.split();
         }
         while let Some(piece) = self.channel(pipe).and_then(Channel::next_piece) {
-            self.log_piece(Origin::Stdout, &piece);
+            self.log_piece(Origin::Stdout(self.place), &piece);
         }
         if let Some(piece) = self.channel(pipe).and_then(Channel::finish) {
-            self.log_piece(Origin::Stdout, &piece);
+            self.log_piece(Origin::Stdout(self.place), &piece);
         }
     }
 
     fn piece(&mut self, pipe: Pipe, piece: Piece) {
-        let Some(source) = pipe.source() else { return self.log_piece(Origin::Stderr, &piece) };
+        let Some(source) = pipe.source() else { return self.log_piece(Origin::Stderr(self.place), &piece) };
         match piece {
             Piece::Line(line) => self.line(&line, source),
             Piece::Start(start) => self.long_line(&start, source),
@@ -156,7 +156,7 @@ impl Supervisor {
                 let Some(handler) = &self.handler else { return };
                 let fate = if source == Source::Stdout { handler.long_on_stdout } else { handler.long_on_reply };
                 if fate == LongLine::Log {
-                    self.log_piece(Origin::Stdout, &piece);
+                    self.log_piece(Origin::Stdout(self.place), &piece);
                 } else if matches!(piece, Piece::End(_)) {
                     self.settle(pipe);
                 }
@@ -322,7 +322,7 @@ impl Supervisor {
             Source::ReplyFd => handler.long_on_reply = fate,
         }
         match meaning {
-            Long::Log => self.log_piece(Origin::Stdout, &Piece::Start(start.clone())),
+            Long::Log => self.log_piece(Origin::Stdout(self.place), &Piece::Start(start.clone())),
             Long::Answer(id) => {
                 let conclusion = self.too_large(&id, None);
                 self.answered(&id, conclusion, true, source.into());
@@ -338,7 +338,7 @@ impl Supervisor {
                 self.failed(&Fault::InvalidReply(why));
             }
             Long::Surplus => {
-                self.log_piece(Origin::Stdout, &Piece::Start(start.clone()));
+                self.log_piece(Origin::Stdout(self.place), &Piece::Start(start.clone()));
                 self.surplus();
             }
         }

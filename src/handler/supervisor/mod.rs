@@ -81,6 +81,8 @@ struct Settling {
 #[derive(Debug)]
 pub struct Supervisor {
     pool: Rc<Pool>,
+    /// The number of its place.
+    place: usize,
     room: Rc<Room>,
     logs: Logs,
     requests: mpsc::UnboundedReceiver<Request>,
@@ -105,10 +107,11 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// A supervisor of a place of this pool. [`Self::run`] starts it.
-    pub fn new(pool: Rc<Pool>, room: Rc<Room>, requests: mpsc::UnboundedReceiver<Request>) -> Self {
+    pub fn new(pool: Rc<Pool>, place: usize, room: Rc<Room>, requests: mpsc::UnboundedReceiver<Request>) -> Self {
         Self {
             logs: pool.logs.clone(),
             pool,
+            place,
             room,
             requests,
             handler: None,
