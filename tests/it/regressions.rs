@@ -322,3 +322,23 @@ fn very_long_lines_of_two_handlers_are_not_mixed() {
     assert!(log.lines().all(|line| !(line.contains('a') && line.contains('b'))), "mixed");
     assert_eq!((log.matches('a').count(), log.matches('b').count()), (18_000_000, 9_000_000));
 }
+
+/// The end of descriptor 3 was not taken for the end of a reply that is too large, and `/next` waited until the deadline.
+#[test]
+fn a_reply_that_is_too_large_ends_with_its_channel() {
+    let program = "import json, os, sys
+for line in sys.stdin:
+    id = json.loads(line)['id']
+    if line.strip().endswith('\"event\":1}'):
+        file = os.fdopen(3, 'w')
+        file.write('{\"id\":\"%s\",\"response\":\"' % id + 9_000_000 * 'x')
+        file.close()
+    else:
+        print(json.dumps({'id': id, 'response': 2}), flush=True)
+";
+    let run = Setup::new().arg("python3").arg("-c").arg(program).start();
+    run.invoke("1").is_error("Function.ResponseSizeTooLarge", &["8388608"]);
+    let handler = run.processes()[0].0;
+    assert_eq!(run.invoke("2").response(), "2");
+    assert_eq!(run.processes()[0].0, handler, "it is kept");
+}

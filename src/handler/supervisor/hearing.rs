@@ -112,14 +112,20 @@ impl Supervisor {
     /// Deals with what came after the last newline, as far as it is known what becomes of it.
     pub(super) fn finish(&mut self, pipe: Pipe, ending: Ending) {
         let Some(handler) = &mut self.handler else { return };
+        let answers_by_ending = self.pool.config.mode.answers_by_ending();
         let fate = match pipe.source() {
             Some(source) => {
                 let channel = if source == Source::Stdout { &handler.stdout } else { &handler.reply };
                 if channel.rest().is_empty() && !channel.is_in_long_line() {
                     return;
                 }
-                let rest = || Bytes::copy_from_slice(channel.rest());
-                handler.conversation.rest(rest, source, ending, &handler.debts)
+                if channel.is_in_long_line() && !answers_by_ending {
+                    // What it is was decided by its beginning.
+                    Rest::Line
+                } else {
+                    let rest = || Bytes::copy_from_slice(channel.rest());
+                    handler.conversation.rest(rest, source, ending, &handler.debts)
+                }
             }
             None => Rest::Line,
         };
