@@ -208,7 +208,8 @@ impl Pool {
             is_closed: Cell::new(false),
             taken: RefCell::default(),
         });
-        let supervisor = Supervisor::new(self.clone(), room.clone(), received);
+        let number = self.places.borrow().len();
+        let supervisor = Supervisor::new(self.clone(), number, room.clone(), received);
         self.supervisors.send_modify(|running| *running += 1);
         let pool = self.clone();
         // Not one for all: what wakes one handler's supervisor would make it look at every other's channels.
@@ -216,9 +217,8 @@ impl Pool {
             supervisor.run(first).await;
             pool.supervisors.send_modify(|running| *running -= 1);
         });
-        let mut places = self.places.borrow_mut();
-        places.push(Place { requests, room });
-        places.len() - 1
+        self.places.borrow_mut().push(Place { requests, room });
+        number
     }
 }
 

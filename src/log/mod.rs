@@ -8,7 +8,7 @@ mod output;
 mod settings;
 mod sink;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -27,29 +27,40 @@ const CONFESS_AGAIN: Duration = Duration::from_millis(100);
 /// How long a stderr that takes nothing at all may keep the handler's channels unread between invocations.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Which of a handler's channels a long line comes from.
+/// Which channel a long line comes from, of the handler in which place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// Descriptor 1.
-    Stdout,
+    Stdout(usize),
     /// Descriptor 2.
-    Stderr,
+    Stderr(usize),
 }
 
-/// The log; all clones write to the same stderr.
+/// The log; all clones write to the same stderr, each with a patience of its own.
 #[derive(Debug, Clone)]
-pub struct Logs(Rc<RefCell<Sink>>);
+pub struct Logs {
+    sink: Rc<RefCell<Sink>>,
+    patience: Cell<Duration>,
+}
 
 impl Logs {
     /// A log on this process's stderr.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self(Rc::new(RefCell::new(Sink::new(settings, Output::of_stderr()))))
+        let sink = Rc::new(RefCell::new(Sink::new(settings, Output::of_stderr())));
+        Self { sink, patience: Cell::new(PATIENCE) }
+    }
+
+    /// What waits for stderr, to be looked at or spoken to with this one's patience.
+    fn sink(&self) -> RefMut<'_, Sink> {
+        let mut sink = self.sink.borrow_mut();
+        sink.patience = self.patience.get();
+        sink
     }
 
     /// A line of bootstrap's own.
     pub fn tell(&self, level: Level, request_id: Option<&str>, message: &str) {
-        self.0.borrow_mut().own(level, request_id, None, message);
+        self.sink().own(level, request_id, None, message);
     }
 
     /// Worth knowing: something is odd, and work goes on.
@@ -59,46 +70,46 @@ impl Logs {
 
     /// The one ERROR line of an error that is reported, or of an init error.
     pub fn error(&self, request_id: Option<&str>, document: &ErrorDocument) {
-        self.0.borrow_mut().own(Level::Error, request_id, Some(&document.error_type), &document.error_message);
+        self.sink().own(Level::Error, request_id, Some(&document.error_type), &document.error_message);
     }
 
     /// A line of the handler's, without its newline.
     pub fn line(&self, request_id: Option<&str>, line: &[u8]) {
-        self.0.borrow_mut().line(request_id, line);
+        self.sink().line(request_id, line);
     }
 
     /// A piece of a line too long to be held as a whole; the last one ends it.
     pub fn piece(&self, origin: Origin, request_id: Option<&str>, piece: &[u8], last: bool) {
-        self.0.borrow_mut().piece(origin, request_id, piece, last);
+        self.sink().piece(origin, request_id, piece, last);
     }
 
     /// Whether more can be taken from the handler's channels.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        let sink = self.0.borrow();
+        let sink = self.sink();
         sink.waiting() < ENOUGH || sink.is_stuck()
     }
 
     /// Whether there is something to go on with.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        let sink = self.0.borrow();
+        let sink = self.sink.borrow();
         sink.waiting() > 0 || sink.dropped > 0
     }
 
     /// How long a stderr that takes nothing at all may keep the handler's channels unread, from now on.
     pub fn set_patience(&self, patience: Duration) {
-        self.0.borrow_mut().patience = patience;
+        self.patience.set(patience);
     }
 
     /// Writes what stderr takes at once.
     pub fn write(&self) {
-        self.0.borrow_mut().write();
+        self.sink().write();
     }
 
     /// Waits a moment and goes on with what is waiting. Cancel safe.
     pub async fn progress(&self) {
-        let is_waiting = self.0.borrow().waiting() > 0;
+        let is_waiting = self.sink.borrow().waiting() > 0;
         tokio::time::sleep(if is_waiting { RETRY } else { CONFESS_AGAIN }).await;
         self.write();
     }
@@ -106,10 +117,10 @@ impl Logs {
     /// Waits until everything that was logged by now is written, at most until `latest`; then it is dropped. A stderr that takes
     /// nothing delays one report, not every one: until it takes something again nothing is waited for.
     pub async fn flush(&self, latest: Instant) {
-        let mark = self.0.borrow().queued;
+        let mark = self.sink.borrow().queued;
         loop {
             {
-                let mut sink = self.0.borrow_mut();
+                let mut sink = self.sink();
                 sink.write();
                 if sink.gone() >= mark || sink.given_up {
                     return;

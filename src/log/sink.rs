@@ -47,7 +47,7 @@ pub(super) struct Sink {
     begun: Vec<u8>,
     /// Since when stderr has taken nothing, while something waits.
     stalled: Option<Instant>,
-    /// How long that may keep the handler's channels unread.
+    /// How long that may keep the channels unread of the handler that is spoken for.
     pub(super) patience: Duration,
     /// A report has waited for stderr in vain; the next ones don't, until it takes something again.
     pub(super) given_up: bool,
@@ -369,17 +369,21 @@ mod tests {
     #[test]
     fn a_long_line_is_whole_until_another_comes_between() {
         let (mut plain, reader) = sink(false);
-        plain.piece(Origin::Stdout, None, b"aa", false);
-        plain.piece(Origin::Stdout, None, b"bb", false);
+        plain.piece(Origin::Stdout(0), None, b"aa", false);
+        plain.piece(Origin::Stdout(0), None, b"bb", false);
         plain.line(None, b"other");
-        plain.piece(Origin::Stdout, None, b"cc", true);
+        plain.piece(Origin::Stdout(0), None, b"cc", true);
         assert_eq!(read(&reader), "aabb\nother\ncc\n");
+        plain.piece(Origin::Stdout(0), None, b"aa", false);
+        plain.piece(Origin::Stdout(1), None, b"bb", false);
+        plain.piece(Origin::Stdout(0), None, b"cc", true);
+        assert_eq!(read(&reader), "aa\nbb\ncc\n");
         let (mut json, reader) = sink(true);
         let snowman = "☃".as_bytes();
-        json.piece(Origin::Stdout, None, &snowman[..2], false);
-        json.piece(Origin::Stdout, None, &snowman[2..], false);
-        json.piece(Origin::Stdout, None, &snowman[..1], false);
-        json.piece(Origin::Stderr, None, b"\"", true);
+        json.piece(Origin::Stdout(0), None, &snowman[..2], false);
+        json.piece(Origin::Stdout(0), None, &snowman[2..], false);
+        json.piece(Origin::Stdout(0), None, &snowman[..1], false);
+        json.piece(Origin::Stderr(0), None, b"\"", true);
         let messages: Vec<String> = read(&reader)
             .lines()
             .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["message"].as_str().unwrap().to_owned())

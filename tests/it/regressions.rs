@@ -286,3 +286,59 @@ fn what_a_filter_writes_while_it_starts_again_is_no_answer_where_its_start_is_wa
     }
     assert_eq!(run.log().matches("{\"banner\":true}\n").count(), 4, "{}", run.log());
 }
+
+/// How long a stuck stderr may hold a handler up was said by the last event of any, so that one with much time took another's.
+#[test]
+fn a_stuck_stderr_leaves_each_of_several_events_the_other_half_of_its_time() {
+    for setup in [Setup::told().concurrency(2), at_once(2)] {
+        let run = setup.stalled_stderr().start();
+        let steps =
+            json!([{ "touch": "in" }, { "await": "go" }, { "errMany": ["0123456789abcdef\n", 400_000] }, { "response": 1 }]);
+        let short = run.push(Event::new(steps.to_string()).deadline_in(5000));
+        run.wait_file("in");
+        let long = run
+            .push(Event::new(json!([{ "touch": "in-long" }, { "await": "go-long" }, { "response": 2 }]).to_string()).no_deadline());
+        run.wait_file("in-long");
+        run.touch("go");
+        assert_eq!(run.report_of(&short).response(), "1");
+        run.touch("go-long");
+        assert_eq!(run.report_of(&long).response(), "2");
+    }
+}
+
+/// Lines longer than are held as a whole, of two handlers, were woven into one.
+#[test]
+fn very_long_lines_of_two_handlers_are_not_mixed() {
+    let run = Setup::told().concurrency(2).start();
+    let letters = |letter: &str| json!({ "errMany": [letter.repeat(1000), 9000] });
+    let first =
+        run.push(json!([letters("a"), { "touch": "half" }, { "await": "go" }, letters("a"), { "err": "\n" }, { "response": 1 }]));
+    run.wait_file("half");
+    let second = run.push(json!([letters("b"), { "err": "\n" }, { "response": 2 }]));
+    assert_eq!(run.report_of(&second).response(), "2");
+    run.touch("go");
+    assert_eq!(run.report_of(&first).response(), "1");
+    let log = run.log();
+    assert!(log.lines().all(|line| !(line.contains('a') && line.contains('b'))), "mixed");
+    assert_eq!((log.matches('a').count(), log.matches('b').count()), (18_000_000, 9_000_000));
+}
+
+/// The end of descriptor 3 was not taken for the end of a reply that is too large, and `/next` waited until the deadline.
+#[test]
+fn a_reply_that_is_too_large_ends_with_its_channel() {
+    let program = "import json, os, sys
+for line in sys.stdin:
+    id = json.loads(line)['id']
+    if line.strip().endswith('\"event\":1}'):
+        file = os.fdopen(3, 'w')
+        file.write('{\"id\":\"%s\",\"response\":\"' % id + 9_000_000 * 'x')
+        file.close()
+    else:
+        print(json.dumps({'id': id, 'response': 2}), flush=True)
+";
+    let run = Setup::new().arg("python3").arg("-c").arg(program).start();
+    run.invoke("1").is_error("Function.ResponseSizeTooLarge", &["8388608"]);
+    let handler = run.processes()[0].0;
+    assert_eq!(run.invoke("2").response(), "2");
+    assert_eq!(run.processes()[0].0, handler, "it is kept");
+}

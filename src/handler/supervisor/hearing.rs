@@ -112,14 +112,20 @@ impl Supervisor {
     /// Deals with what came after the last newline, as far as it is known what becomes of it.
     pub(super) fn finish(&mut self, pipe: Pipe, ending: Ending) {
         let Some(handler) = &mut self.handler else { return };
+        let answers_by_ending = self.pool.config.mode.answers_by_ending();
         let fate = match pipe.source() {
             Some(source) => {
                 let channel = if source == Source::Stdout { &handler.stdout } else { &handler.reply };
                 if channel.rest().is_empty() && !channel.is_in_long_line() {
                     return;
                 }
-                let rest = || Bytes::copy_from_slice(channel.rest());
-                handler.conversation.rest(rest, source, ending, &handler.debts)
+                if channel.is_in_long_line() && !answers_by_ending {
+                    // What it is was decided by its beginning.
+                    Rest::Line
+                } else {
+                    let rest = || Bytes::copy_from_slice(channel.rest());
+                    handler.conversation.rest(rest, source, ending, &handler.debts)
+                }
             }
             None => Rest::Line,
         };
@@ -140,15 +146,15 @@ impl Supervisor {
             channel.split();
         }
         while let Some(piece) = self.channel(pipe).and_then(Channel::next_piece) {
-            self.log_piece(Origin::Stdout, &piece);
+            self.log_piece(Origin::Stdout(self.place), &piece);
         }
         if let Some(piece) = self.channel(pipe).and_then(Channel::finish) {
-            self.log_piece(Origin::Stdout, &piece);
+            self.log_piece(Origin::Stdout(self.place), &piece);
         }
     }
 
     fn piece(&mut self, pipe: Pipe, piece: Piece) {
-        let Some(source) = pipe.source() else { return self.log_piece(Origin::Stderr, &piece) };
+        let Some(source) = pipe.source() else { return self.log_piece(Origin::Stderr(self.place), &piece) };
         match piece {
             Piece::Line(line) => self.line(&line, source),
             Piece::Start(start) => self.long_line(&start, source),
@@ -156,7 +162,7 @@ impl Supervisor {
                 let Some(handler) = &self.handler else { return };
                 let fate = if source == Source::Stdout { handler.long_on_stdout } else { handler.long_on_reply };
                 if fate == LongLine::Log {
-                    self.log_piece(Origin::Stdout, &piece);
+                    self.log_piece(Origin::Stdout(self.place), &piece);
                 } else if matches!(piece, Piece::End(_)) {
                     self.settle(pipe);
                 }
@@ -324,7 +330,7 @@ impl Supervisor {
             Source::ReplyFd => handler.long_on_reply = fate,
         }
         match meaning {
-            Long::Log => self.log_piece(Origin::Stdout, &Piece::Start(start.clone())),
+            Long::Log => self.log_piece(Origin::Stdout(self.place), &Piece::Start(start.clone())),
             Long::Answer(id) => {
                 let conclusion = self.too_large(&id, None);
                 self.answered(&id, conclusion, true, source.into());
@@ -340,7 +346,7 @@ impl Supervisor {
                 self.failed(&Fault::InvalidReply(why));
             }
             Long::Surplus => {
-                self.log_piece(Origin::Stdout, &Piece::Start(start.clone()));
+                self.log_piece(Origin::Stdout(self.place), &Piece::Start(start.clone()));
                 self.surplus();
             }
         }

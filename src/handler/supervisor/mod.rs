@@ -81,6 +81,8 @@ struct Settling {
 #[derive(Debug)]
 pub struct Supervisor {
     pool: Rc<Pool>,
+    /// The number of its place.
+    place: usize,
     room: Rc<Room>,
     logs: Logs,
     requests: mpsc::UnboundedReceiver<Request>,
@@ -105,10 +107,11 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// A supervisor of a place of this pool. [`Self::run`] starts it.
-    pub fn new(pool: Rc<Pool>, room: Rc<Room>, requests: mpsc::UnboundedReceiver<Request>) -> Self {
+    pub fn new(pool: Rc<Pool>, place: usize, room: Rc<Room>, requests: mpsc::UnboundedReceiver<Request>) -> Self {
         Self {
             logs: pool.logs.clone(),
             pool,
+            place,
             room,
             requests,
             handler: None,
@@ -373,16 +376,15 @@ impl Supervisor {
         if !is_serving {
             return self.failed(&Fault::ExitBeforeReady { exit });
         }
-        let (has_answered, is_idle) = (handler.has_answered(), !handler.debts.any());
-        // One that has answered all that it has read has done no wrong: what it did not read goes to the next one.
-        let has_read = |in_flight: &InFlight| !has_answered || !handler.stdin.is_untouched(in_flight.starts_at);
-        let is_guilty = handler.debts.in_flight.iter().any(has_read);
-        if is_guilty {
-            self.take_back_unread();
+        let has_answered = handler.has_answered();
+        // One that has answered all that it has read has done no wrong: what it did not read goes to the next one. The pipe is looked
+        // at once, since another process may still read it.
+        self.take_back_unread();
+        if self.handler.as_ref().is_some_and(|handler| handler.debts.any()) {
             let fault =
                 if self.mode().answers_by_ending() { Fault::ProgramFailed { exit } } else { Fault::ExitBeforeReply { exit } };
             self.failed(&fault);
-        } else if is_idle && !has_answered {
+        } else if !has_answered {
             let is_early = !self.waiting.is_empty();
             self.failed(&if is_early { Fault::ExitBeforeReady { exit } } else { Fault::ExitBeforeReply { exit } });
         } else {
@@ -480,8 +482,6 @@ impl Supervisor {
                 self.read(pipe);
             }
         }
-        // A stderr that takes nothing leaves the handler the other half of its time.
-        self.logs.set_patience(in_flight.budget.map_or(LONGEST_STALL, |budget| (budget.for_handler() / 2).min(LONGEST_STALL)));
         self.waiting.push_back(in_flight);
         self.tell_log();
         if self.stop_due.is_some() {
@@ -549,15 +549,21 @@ impl Supervisor {
         }
     }
 
-    /// Whose the log lines are from now on: they name no id where the handler works on several invocations, late ones among them.
+    /// Whose the log lines are from now on, and how long stderr may hold them up: they name no id where the handler works on several
+    /// invocations, late ones among them, and the one with the least time says how long.
     fn tell_log(&mut self) {
-        let sent = self.handler.iter().flat_map(|handler| &handler.debts.in_flight);
-        let mut owed = sent.chain(&self.waiting);
+        let owed = || self.handler.iter().flat_map(|handler| &handler.debts.in_flight).chain(&self.waiting);
         let any_late = self.handler.iter().any(|handler| !handler.debts.late.is_empty());
-        self.logging_for = match (owed.next(), owed.next()) {
+        let mut first = owed();
+        let logging_for = match (first.next(), first.next()) {
             (Some(only), None) if !any_late => Some(only.request_id.clone()),
             _ => None,
         };
+        // A stderr that takes nothing leaves the handler the other half of its time.
+        let patience_for = |in_flight: &InFlight| in_flight.budget.map_or(LONGEST_STALL, |budget| budget.for_handler() / 2);
+        let patience = owed().map(|in_flight| patience_for(in_flight).min(LONGEST_STALL)).min();
+        self.logs.set_patience(patience.unwrap_or(log::PATIENCE));
+        self.logging_for = logging_for;
     }
 
     /// Ends an invocation; its place is free.
@@ -569,9 +575,6 @@ impl Supervisor {
     /// Ends an invocation whose place stays taken. As a rule all log lines that were written before are out by then.
     fn conclude_and_hold(&mut self, in_flight: InFlight, conclusion: Conclusion, settled: Option<oneshot::Receiver<()>>) {
         self.tell_log();
-        if self.logging_for.is_none() {
-            self.logs.set_patience(log::PATIENCE);
-        }
         self.logs.write();
         in_flight.conclude(conclusion, settled);
     }
