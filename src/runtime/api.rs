@@ -181,8 +181,9 @@ impl Api {
         if let Some(Ok(id)) = invocation_id.map(|id| HeaderValue::from_str(&id)) {
             headers.insert(INVOCATION_ID, id);
         }
-        let what = format!("/invocation/{request_id}/{method}");
-        self.post(&what, Some(&request_id), headers, body, Trouble::is_transport_or_5xx).await;
+        let url = self.url_of(&request_id, method);
+        let what = || format!("/invocation/{request_id}/{method}");
+        self.post(url, what, Some(&request_id), headers, body, Trouble::is_transport_or_5xx).await;
     }
 
     /// Posts a report that comes bit by bit: it is over when its body is and the answer has come. It is never sent twice, since
@@ -191,8 +192,7 @@ impl Api {
     /// # Errors
     /// Why it was refused, or did not get through.
     pub async fn stream(&self, target: &Target, content_type: &str, body: Channel<Bytes, BrokenOff>) -> Result<(), String> {
-        let url = self.url(&format!("/2018-06-01/runtime/invocation/{}/response", target.request_id));
-        let request = self.request(Method::POST, url);
+        let request = self.request(Method::POST, self.url_of(&target.request_id, "response"));
         let mut request = RequestBuilder::from_parts(self.client.borrow().clone(), request).body(Body::wrap(body));
         request = request.header(RESPONSE_MODE, "streaming").header(CONTENT_TYPE, content_type);
         // The client sends those trailers that are announced.
@@ -207,7 +207,8 @@ impl Api {
 
     /// Posts an init error, which is legal before the first `/next` only.
     pub async fn init_error(&self, error: ErrorBody) {
-        self.post("/init/error", None, error_headers(&error), error.body, Trouble::is_transport).await;
+        let url = self.url("/2018-06-01/runtime/init/error");
+        self.post(url, || "/init/error".to_owned(), None, error_headers(&error), error.body, Trouble::is_transport).await;
     }
 
     /// Registers an internal extension, which makes Lambda send SIGTERM before it ends the environment.
@@ -252,6 +253,13 @@ impl Api {
             url.set_path(&format!("{}{path}", self.prefix));
         }
         url
+    }
+
+    /// The URL of a report: `/next`'s with another end, so that only that is parsed.
+    fn url_of(&self, request_id: &str, method: &str) -> Url {
+        let end = format!("{request_id}/{method}");
+        // A request id has no character that would make this anything but a path.
+        self.next.join(&end).unwrap_or_else(|_| self.url(&format!("/2018-06-01/runtime/invocation/{end}")))
     }
 
     /// A request without a body and with the headers that every one has.
@@ -312,8 +320,15 @@ impl Api {
 
     /// Posts, and once more where the first try did not get through. What is refused is logged and left: the platform has its own
     /// view of the invocation by then, and would refuse whatever else is sent for it.
-    async fn post(&self, what: &str, request_id: Option<&str>, headers: HeaderMap, body: Bytes, retry: fn(&Trouble) -> bool) {
-        let url = self.url(&format!("/2018-06-01/runtime{what}"));
+    async fn post(
+        &self,
+        url: Url,
+        what: impl Fn() -> String,
+        request_id: Option<&str>,
+        headers: HeaderMap,
+        body: Bytes,
+        retry: fn(&Trouble) -> bool,
+    ) {
         let attempt = || {
             self.within_limit(async {
                 let mut request = self.request(Method::POST, url.clone());
@@ -328,11 +343,11 @@ impl Api {
         };
         let Err(trouble) = attempt().await else { return };
         if !retry(&trouble) {
-            return self.logs.warn(request_id, &format!("POST {what} failed: {trouble}"));
+            return self.logs.warn(request_id, &format!("POST {} failed: {trouble}", what()));
         }
-        self.logs.warn(request_id, &format!("POST {what} failed: {trouble}; trying again once"));
+        self.logs.warn(request_id, &format!("POST {} failed: {trouble}; trying again once", what()));
         if let Err(trouble) = attempt().await {
-            self.logs.warn(request_id, &format!("POST {what} failed again: {trouble}"));
+            self.logs.warn(request_id, &format!("POST {} failed again: {trouble}", what()));
         }
     }
 }
