@@ -61,6 +61,8 @@ pub struct Running {
     pub is_ending: bool,
     /// Whether it gets no new event, and ends when it owes nothing any more.
     pub is_retiring: bool,
+    /// Whether it gets no new event before it answers one: an invocation has timed out in which it answered none.
+    pub is_stuck: bool,
     /// Whether it wants to be told of invocations that it need not answer any more.
     pub wants_cancel: bool,
     /// How many invocations it has answered.
@@ -198,6 +200,7 @@ impl Running {
             is_ready: false,
             is_ending: false,
             is_retiring: false,
+            is_stuck: false,
             wants_cancel: false,
             answers: 0,
             long_on_stdout: LongLine::Log,
@@ -214,6 +217,12 @@ impl Running {
             Pipe::Stderr => &mut self.stderr,
             Pipe::Reply => &mut self.reply,
         }
+    }
+
+    /// Whether it gets no new event now.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.is_retiring || self.is_stuck
     }
 
     /// Whether it has answered an invocation.

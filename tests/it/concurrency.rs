@@ -853,3 +853,23 @@ fn every_event_has_one_answer_whatever_the_others_do() {
     assert_eq!((reports.len(), &reported), (120, &ids), "one for each");
     assert!(reports.iter().filter(|r| r.kind == Kind::Response).count() > 20);
 }
+
+/// One that does nothing any more would let each new event wait for its own deadline, since another is always in flight in it.
+#[test]
+fn a_handler_that_lets_an_invocation_time_out_and_answers_none_gets_no_new_event() {
+    let run = at_once(2, 100).start();
+    let answered = run.push(json!([{ "response": "first" }]));
+    run.report_of(&answered);
+    let other = run.push(json!([{ "touch": "in-other" }, { "await": "go" }, { "response": "other" }]));
+    run.wait_file("in-other");
+    let stuck = run.push(Event::new(json!([{ "hang": true }]).to_string()).deadline_in(1000));
+    run.report_of(&stuck).is_error("Function.Timeout", &["it goes on with its other invocations"]);
+    let elsewhere = run.push(json!([{ "response": "elsewhere" }]));
+    assert_eq!(run.report_of(&elsewhere).response(), "\"elsewhere\"");
+    assert_eq!(run.starts().len(), 2, "a fresh process has answered");
+    // An answer is a sign of life.
+    run.touch("go");
+    assert_eq!(run.report_of(&other).response(), "\"other\"");
+    round(&run, 2, "after");
+    assert_eq!(run.starts().len(), 2);
+}

@@ -258,6 +258,8 @@ impl Supervisor {
         let Some(handler) = &mut self.handler else { return };
         let Some(in_flight) = handler.debts.take(id) else { return };
         handler.answers += 1;
+        self.show_life();
+        let Some(handler) = &mut self.handler else { return };
         let owes_more = handler.debts.any();
         self.pool.answered();
         if !owes_more {
@@ -309,7 +311,16 @@ impl Supervisor {
         self.read_logs_before(pipe);
         if self.handler.as_mut().is_some_and(|handler| handler.debts.has_come_late(id)) {
             self.room.release(id);
+            self.show_life();
             self.tell_log();
+        }
+    }
+
+    /// The handler has answered something, so it is not stuck.
+    fn show_life(&mut self) {
+        if let Some(handler) = self.handler.as_mut().filter(|handler| handler.is_stuck) {
+            handler.is_stuck = false;
+            self.room.is_closed.set(handler.is_closed());
         }
     }
 

@@ -489,7 +489,7 @@ impl Supervisor {
         }
         match &self.handler {
             None => self.restart(),
-            Some(handler) if handler.is_retiring => self.send_away(),
+            Some(handler) if handler.is_closed() => self.send_away(),
             Some(handler) if handler.is_spent() && handler.has_answered() && handler.debts.any() => self.retire(),
             Some(handler) if handler.is_spent() && handler.has_answered() => {
                 self.replace(Level::Warn, "closed a channel that it needs")
@@ -513,7 +513,7 @@ impl Supervisor {
             let takes = handler.is_ready || may_find;
             // A process that is for one event gets no other.
             let is_used = handler.has_been_sent && !self.pool.config.mode.starts_ahead();
-            if !takes || is_used || handler.is_retiring {
+            if !takes || is_used || handler.is_closed() {
                 return;
             }
             if handler.taken() >= self.room.capacity.get() {

@@ -169,6 +169,11 @@ impl Supervisor {
             handler.stdin.send(message::cancel(request_id, "deadline"));
         }
         handler.debts.late.push(request_id.to_owned());
+        if !has_answered_since {
+            // It may answer the others still, or do nothing any more: then each new event would only wait for its own deadline.
+            handler.is_stuck = true;
+            self.room.is_closed.set(true);
+        }
         let document = fault.document(handler.tail.lines(in_flight.lines_before));
         self.conclude_and_hold(in_flight, Conclusion::Error(document), None);
     }
