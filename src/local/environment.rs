@@ -12,8 +12,8 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::answer::{Answer, Part};
-use super::console::Console;
 use super::function::Function;
+use super::journal::Journal;
 use super::runtime::Runtime;
 
 /// One event and what comes with it.
@@ -38,13 +38,19 @@ pub struct Invoked {
     pub answer: Answer,
     /// From the delivery of the event to the answer, the init phase left out; next to nothing where there was no delivery.
     pub duration: Duration,
+    /// How long the runtime took to start, where this was its first event and it was ready for that in time.
+    pub init: Option<Duration>,
+    /// The most memory that the runtime's processes have had, in bytes, where that is measured and can be told.
+    pub peak_memory: Option<u64>,
+    /// The end of what was logged, where that is kept.
+    pub log: Bytes,
 }
 
 /// An execution environment. It starts its runtime when an event needs one.
 #[derive(Debug)]
 pub struct Environment {
     function: Arc<Function>,
-    console: Console,
+    journal: Journal,
     runtimes: Mutex<Runtimes>,
     /// Whether a runtime has taken an event.
     opened: watch::Sender<bool>,
@@ -65,9 +71,9 @@ struct Retiring {
 }
 
 impl Environment {
-    /// An environment for this function, which logs to the console.
-    pub fn new(function: Arc<Function>, console: Console) -> Self {
-        Environment { function, console, runtimes: Mutex::default(), opened: watch::Sender::new(false) }
+    /// An environment for this function, which logs to the journal.
+    pub fn new(function: Arc<Function>, journal: Journal) -> Self {
+        Environment { function, journal, runtimes: Mutex::default(), opened: watch::Sender::new(false) }
     }
 
     /// Runs the function on one event. There is an answer whatever the function does. A streamed response comes through
@@ -83,10 +89,13 @@ impl Environment {
             let runtime = self.runtime().await?;
             let placed = || {
                 self.opened.send_replace(true);
+                self.journal.begin(&invocation.request_id);
             };
-            let invoked = runtime.invoke(&self.function, &invocation, stream.clone(), placed).await?;
-            if invoked.is_some() {
+            let mut invoked = runtime.invoke(&self.function, &invocation, stream.clone(), placed).await?;
+            if let Some(invoked) = &mut invoked {
+                invoked.peak_memory = if self.journal.has_platform() { runtime.peak_memory() } else { None };
                 runtime.drain_logs().await;
+                invoked.log = self.journal.end(&invocation.request_id, invoked).await;
             }
             if invoked.is_none() || runtime.is_spent() {
                 self.runtimes.lock().await.retire(&runtime, self.function.grace);
@@ -131,7 +140,7 @@ impl Environment {
             runtimes.retire(&runtime, self.function.grace);
         }
         runtimes.retired().await;
-        let runtime = Arc::new(Runtime::start(&self.function, &self.console).await?);
+        let runtime = Arc::new(Runtime::start(&self.function, &self.journal).await?);
         runtimes.current = Some(Arc::clone(&runtime));
         Ok(runtime)
     }

@@ -215,7 +215,7 @@ impl<'a> Session<'a> {
     /// of many.
     async fn conclude(&mut self, ran: Ran, place: Option<&str>, streamed: bool) {
         let (body, told) = match ran {
-            Ran::Invoked(Invoked { answer, duration }) => {
+            Ran::Invoked(Invoked { answer, duration, .. }) => {
                 self.summary.add(answer.is_response(), duration);
                 (answer.body(), explanation(&answer, streamed))
             }
