@@ -15,6 +15,7 @@ pub mod answer;
 pub mod api;
 pub mod console;
 pub mod environment;
+pub mod event_stream;
 pub mod events;
 pub mod extensions;
 pub mod function;
