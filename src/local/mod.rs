@@ -29,3 +29,4 @@ pub mod runtime;
 pub mod session;
 pub mod state;
 pub mod summary;
+pub mod url;
