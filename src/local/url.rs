@@ -10,12 +10,14 @@ mod answer;
 mod event;
 mod head;
 mod members;
+mod prelude;
 
 use thiserror::Error;
 
 pub use answer::{Answer, answer};
 pub use event::{Caller, event};
 pub use head::Head;
+pub use prelude::{Beginning, Prelude, beginning};
 
 /// The handler's response is no HTTP answer. Lambda's client gets [`Answer::bad_gateway`] and is not told why.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
