@@ -44,9 +44,9 @@ pub enum Command {
     Invoke(Invoke),
     /// Serves a handler here, to the clients that Lambda has
     ///
-    /// Speaks Lambda's own Invoke API, so that the AWS CLI, the SDKs and curl call the handler unchanged. Each execution
-    /// environment starts when an event needs it, and has one event at a time. The log goes to stderr, with Lambda's START,
-    /// END and REPORT lines. Ctrl-C ends everything.
+    /// Speaks Lambda's own Invoke API, so that the AWS CLI, the SDKs and curl call the handler unchanged. Every other path is a
+    /// function URL, for the browser. Each execution environment starts when an event needs it, and has one event at a time.
+    /// The log goes to stderr, with Lambda's START, END and REPORT lines. Ctrl-C ends everything.
     Serve(Serve),
 }
 

@@ -113,7 +113,7 @@ impl<'a> Session<'a> {
             let mut opened = false;
             while let Some(part) = parts.recv().await {
                 match part {
-                    Part::Opened => opened = true,
+                    Part::Opened(_) => opened = true,
                     Part::Chunk(bytes) => self.console.chunk(bytes).await,
                 }
             }

@@ -1,7 +1,9 @@
 //! `bootstrap serve`: Lambda's Invoke API, as clients call it.
 
 mod environments;
+mod frames;
 mod log;
+mod page;
 mod served;
 mod visitors;
 
@@ -201,7 +203,11 @@ fn bad_headers_are_refused_and_nothing_is_run() {
 #[test]
 fn other_paths_and_methods_are_no_calls() {
     let served = told([]);
-    for call in [Call::new("GET", "/2015-03-31/functions/function/invocations"), Call::new("POST", "/2015-03-31/functions")] {
+    for call in [
+        Call::new("GET", "/2015-03-31/functions/function/invocations"),
+        Call::new("POST", "/2015-03-31/functions"),
+        Call::new("GET", "/2021-11-15/x"),
+    ] {
         served.call(&call).exception(404, "UnknownOperationException");
     }
     served.end();

@@ -71,6 +71,9 @@ fn boto3_knows_each_answer_and_each_exception() {
     // This handler has no JSON parser, and says so where there is a context of the caller's.
     assert!(came["with_context"]["payload"].as_str().unwrap().contains("NeedsParser"), "{came}");
     assert_eq!(came["empty"]["payload"], r#"{"hello":{}}"#, "{came}");
+    let streamed = &came["streamed"];
+    assert_eq!((&streamed["StatusCode"], &streamed["chunks"]), (&json!(200), &json!([r#"{"hello":{"a":1.10}}"#])), "{came}");
+    assert!(streamed["complete"]["LogResult"].as_str().unwrap().starts_with("U1RBUlQg"), "{came}");
     assert_eq!(came["queued"], json!({"StatusCode": 202, "payload": ""}));
     assert_eq!(came["dry"], json!({"StatusCode": 204, "payload": ""}));
     for (call, exception) in [
@@ -92,6 +95,20 @@ fn boto3_knows_a_function_error() {
     let came: Value = serde_json::from_slice(&output(&mut command, b"")).unwrap();
     assert_eq!(came["answered"]["FunctionError"], "Unhandled", "{came}");
     assert!(came["answered"]["payload"].as_str().unwrap().contains("Runtime.HandlerNotFound"), "{came}");
+    assert_eq!(came["streamed"]["complete"]["ErrorCode"], "Runtime.HandlerNotFound", "{came}");
+    served.end();
+}
+
+#[test]
+fn curl_shows_the_page_of_the_streaming_example() {
+    let served = Served::of(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/python-stream/page.py"), "function");
+    let mut curl = Command::new("curl");
+    let answer =
+        output(curl.args(["--silent", "--show-error", "--fail", "--include", &format!("{}/?n=12,91", served.endpoint())]), b"");
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("content-type: text/html"), "{answer}");
+    assert!(body.contains("91") && !body.contains('\0') && body.ends_with("\n"), "{answer}");
     served.end();
 }
 

@@ -1,6 +1,5 @@
-//! Lambda's Invoke API: a request to an invocation, and its answer to a reply.
+//! Lambda's Invoke API: a request to an invocation, and its answer to a reply. What is none of its calls is the function URL's.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,25 +12,28 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::body::{Held, NoBody, Room};
-use super::call::{Call, Kind};
+use super::call::{self, Call, Kind};
 use super::events::Events;
 use super::exception::Exception;
 use super::fleet::Fleet;
+use super::frames;
 use super::guard;
 use super::name::{self, Named};
+use super::page;
 use crate::local::console::Console;
 use crate::local::environment::{Invocation, Invoked};
 use crate::local::events::MAX_EVENT_BYTES;
 use crate::local::function::Function;
-use crate::local::{id, json};
+use crate::local::{event_stream, id, json};
 
 /// The largest event whose caller doesn't wait, in bytes.
 const MAX_QUEUED_EVENT_BYTES: usize = 1024 * 1024;
 
 /// How long a request's body may take to come.
-const BODY_PATIENCE: Duration = Duration::from_secs(60);
+pub const BODY_PATIENCE: Duration = Duration::from_secs(60);
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
@@ -41,7 +43,15 @@ const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-ver
 const LOG_RESULT: HeaderName = HeaderName::from_static("x-amz-log-result");
 
 /// What a request is answered with.
-pub type Reply = Response<UnsyncBoxBody<Bytes, Infallible>>;
+pub type Reply = Response<ReplyBody>;
+
+/// Its body, which may break off.
+pub type ReplyBody = UnsyncBoxBody<Bytes, BrokenOff>;
+
+/// A streamed answer has ended in an error: its connection is closed before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the streamed response broke off")]
+pub struct BrokenOff;
 
 /// What all requests have in common.
 #[derive(Debug)]
@@ -62,12 +72,12 @@ pub struct Api {
 
 impl Api {
     /// Answers a request, whatever it is.
-    pub async fn answer(&self, request: Request<Incoming>) -> Reply {
+    pub async fn answer(self: &Arc<Self>, request: Request<Incoming>, client: SocketAddr) -> Reply {
         let (request_id, new_trace_id) = match (id::uuid(), id::trace_id()) {
             (Ok(request_id), Ok(trace_id)) => (request_id, trace_id),
             (Err(error), _) | (_, Err(error)) => return refused(&Exception::Service(format!("no random bytes: {error}"))),
         };
-        let mut reply = match self.route(request, &request_id, new_trace_id).await {
+        let mut reply = match self.route(request, client, &request_id, new_trace_id).await {
             Ok(reply) => reply,
             Err(exception) => refused(&exception),
         };
@@ -77,7 +87,13 @@ impl Api {
         reply
     }
 
-    async fn route(&self, request: Request<Incoming>, request_id: &str, new_trace_id: String) -> Result<Reply, Exception> {
+    async fn route(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        client: SocketAddr,
+        request_id: &str,
+        new_trace_id: String,
+    ) -> Result<Reply, Exception> {
         guard::check(request.headers(), request.uri().authority().map(|authority| authority.as_str()), self.address)?;
         let path = request.uri().path().to_owned();
         let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
@@ -86,7 +102,19 @@ impl Api {
                 self.find(name, request.uri().query()).await?;
                 self.invoke(request, request_id, new_trace_id).await
             }
-            _ => Err(Exception::UnknownOperation),
+            ["2021-11-15", "functions", name, "response-streaming-invocations"] if request.method() == Method::POST => {
+                self.find(name, request.uri().query()).await?;
+                self.invoke_with_response_stream(request, request_id, new_trace_id).await
+            }
+            // No page of a function's has such a path, and a client that means Lambda is told so.
+            ["2015-03-31" | "2021-11-15", ..] => Err(Exception::UnknownOperation),
+            _ => {
+                let (head, body) = request.into_parts();
+                let trace_id = call::trace_id(&head.headers).unwrap_or(new_trace_id);
+                let header = HeaderValue::try_from(&trace_id).ok();
+                let reply = page::answer(self, head, body, client, request_id, trace_id).await?;
+                Ok(traced(reply, header))
+            }
         }
     }
 
@@ -116,21 +144,13 @@ impl Api {
     /// `Invoke`
     async fn invoke(&self, request: Request<Incoming>, request_id: &str, new_trace_id: String) -> Result<Reply, Exception> {
         let call = Call::new(request.headers())?;
-        let limit = if call.kind == Kind::Event { MAX_QUEUED_EVENT_BYTES } else { MAX_EVENT_BYTES };
-        let Held { bytes, permit } =
-            self.room.read(request.into_body(), limit, BODY_PATIENCE).await.map_err(|why| no_body(why, limit))?;
-        let invocation = Invocation {
-            request_id: request_id.to_owned(),
-            trace_id: call.trace_id.unwrap_or(new_trace_id),
-            client_context: call.client_context,
-            tenant_id: call.tenant_id,
-            event: event(bytes)?,
-        };
+        let (kind, wants_log) = (call.kind, call.wants_log);
+        let (invocation, memory) = self.accept(call, request, request_id, new_trace_id).await?;
         let trace_id = HeaderValue::try_from(&invocation.trace_id).ok();
-        let mut reply = match call.kind {
+        let reply = match kind {
             Kind::DryRun => status_only(StatusCode::NO_CONTENT),
             Kind::Event => {
-                self.events.queue(invocation, permit)?;
+                self.events.queue(invocation, memory)?;
                 status_only(StatusCode::ACCEPTED)
             }
             Kind::RequestResponse => {
@@ -141,13 +161,56 @@ impl Api {
                     // It doesn't panic, and nobody aborts it.
                     Err(error) => return Err(Exception::Service(error.to_string())),
                 };
-                answered(&invoked, call.wants_log)
+                answered(&invoked, wants_log)
             }
         };
-        if let Some(trace_id) = trace_id {
-            reply.headers_mut().insert(TRACE_ID, trace_id);
+        Ok(traced(reply, trace_id))
+    }
+
+    /// `InvokeWithResponseStream`
+    async fn invoke_with_response_stream(
+        &self,
+        request: Request<Incoming>,
+        request_id: &str,
+        new_trace_id: String,
+    ) -> Result<Reply, Exception> {
+        let call = Call::new(request.headers())?;
+        let (kind, wants_log) = (call.kind, call.wants_log);
+        if kind == Kind::Event {
+            return Err(call::not_in_set("Event", "invocationType", "[DryRun, RequestResponse]"));
         }
-        Ok(reply)
+        let (invocation, memory) = self.accept(call, request, request_id, new_trace_id).await?;
+        let trace_id = HeaderValue::try_from(&invocation.trace_id).ok();
+        if kind == Kind::DryRun {
+            return Ok(traced(status_only(StatusCode::NO_CONTENT), trace_id));
+        }
+        let (stream, parts) = mpsc::channel(1);
+        let running = self.fleet.lease().await?.invoke(invocation, Some(stream));
+        let mut reply = Response::new(frames::body(running, parts, wants_log, memory));
+        reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(event_stream::CONTENT_TYPE));
+        reply.headers_mut().insert(EXECUTED_VERSION, HeaderValue::from_static("$LATEST"));
+        Ok(traced(reply, trace_id))
+    }
+
+    /// Reads the event of a call. Gives the invocation, and the memory that its event holds.
+    async fn accept(
+        &self,
+        call: Call,
+        request: Request<Incoming>,
+        request_id: &str,
+        new_trace_id: String,
+    ) -> Result<(Invocation, Option<OwnedSemaphorePermit>), Exception> {
+        let limit = if call.kind == Kind::Event { MAX_QUEUED_EVENT_BYTES } else { MAX_EVENT_BYTES };
+        let Held { bytes, permit } =
+            self.room.read(request.into_body(), limit, BODY_PATIENCE).await.map_err(|why| no_body(why, limit))?;
+        let invocation = Invocation {
+            request_id: request_id.to_owned(),
+            trace_id: call.trace_id.unwrap_or(new_trace_id),
+            client_context: call.client_context,
+            tenant_id: call.tenant_id,
+            event: event(bytes)?,
+        };
+        Ok((invocation, permit))
     }
 }
 
@@ -165,7 +228,15 @@ fn event(body: Bytes) -> Result<Bytes, Exception> {
     }
 }
 
-fn no_body(why: NoBody, limit: usize) -> Exception {
+fn traced(mut reply: Reply, trace_id: Option<HeaderValue>) -> Reply {
+    if let Some(trace_id) = trace_id {
+        reply.headers_mut().insert(TRACE_ID, trace_id);
+    }
+    reply
+}
+
+/// What a client is told that has sent no body of at most `limit` bytes.
+pub fn no_body(why: NoBody, limit: usize) -> Exception {
     match why {
         NoBody::TooLarge => Exception::RequestTooLarge { limit },
         NoBody::NoRoom => Exception::TooManyRequests,
@@ -195,14 +266,19 @@ fn refused(exception: &Exception) -> Reply {
 }
 
 fn with_body(status: StatusCode, body: Bytes) -> Reply {
-    let mut reply = Response::new(Full::new(body).boxed_unsync());
+    let mut reply = Response::new(whole(body));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     reply
 }
 
 fn status_only(status: StatusCode) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::new()).boxed_unsync());
+    let mut reply = Response::new(whole(Bytes::new()));
     *reply.status_mut() = status;
     reply
+}
+
+/// A body that does not break off.
+pub fn whole(body: Bytes) -> ReplyBody {
+    Full::new(body).map_err(|never| match never {}).boxed_unsync()
 }

@@ -68,10 +68,14 @@ impl Call {
             wants_log,
             client_context: value(headers, "x-amz-client-context")?.map(client_context).transpose()?,
             tenant_id: value(headers, "x-amz-tenant-id")?.map(tenant_id).transpose()?,
-            // One that can't be read is replaced, as Lambda does.
-            trace_id: value(headers, "x-amzn-trace-id").ok().flatten().map(str::to_owned),
+            trace_id: trace_id(headers),
         })
     }
+}
+
+/// `X-Amzn-Trace-Id`. One that can't be read is replaced, as Lambda does.
+pub fn trace_id(headers: &HeaderMap) -> Option<String> {
+    value(headers, "x-amzn-trace-id").ok().flatten().map(str::to_owned)
 }
 
 /// A header's value, if it has one.
@@ -83,7 +87,8 @@ fn value<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a st
     }
 }
 
-fn not_in_set(value: &str, member: &str, set: &str) -> Exception {
+/// A value that is none of those that a member may have.
+pub fn not_in_set(value: &str, member: &str, set: &str) -> Exception {
     Exception::InvalidParameterValue(format!(
         "1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: \
          Member must satisfy enum value set: {set}"

@@ -43,7 +43,7 @@ fn refused(what: &str, instead: &str) -> Exception {
 }
 
 /// A host without its port, and an IPv6 address without its brackets.
-fn host_of(authority: &str) -> &str {
+pub fn host_of(authority: &str) -> &str {
     if let Some((address, _)) = authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         return address;
     }

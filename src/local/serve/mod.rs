@@ -1,10 +1,11 @@
-//! `bootstrap serve`: a local Lambda endpoint for the AWS CLI, SDKs and curl.
+//! `bootstrap serve`: a local Lambda endpoint for the AWS CLI, SDKs, curl and the browser.
 //!
 //! ```text
-//!     server ---> api ---> fleet ---> environments, each with a runtime of its own
-//!                  |  \      ^
-//!     guard, name, |   '-> events   those whose callers don't wait
-//!     call, body --'
+//!     server ---> api ----> fleet ---> environments, each with a runtime of its own
+//!                  | |        ^
+//!     guard, name, | |-> events   those whose callers don't wait
+//!     call, body --' |-> frames   streamed answers for SDKs
+//!                    '-> page     the function URL, for browsers
 //! ```
 
 pub mod api;
@@ -13,8 +14,10 @@ pub mod call;
 pub mod events;
 pub mod exception;
 pub mod fleet;
+pub mod frames;
 pub mod guard;
 pub mod name;
+pub mod page;
 pub mod server;
 
 use std::net::SocketAddr;

@@ -1,6 +1,7 @@
 //! The HTTP server around the [Invoke API](super::api): connections, as many as are good for everybody.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,8 +27,8 @@ pub async fn serve(listener: TcpListener, api: Arc<Api>) -> Infallible {
     loop {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(connection(stream, Arc::clone(&api)));
+                Ok((stream, client)) => {
+                    connections.spawn(connection(stream, client, Arc::clone(&api)));
                 }
                 // Out of descriptors, for one: the connection stays in the kernel's queue.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -37,12 +38,12 @@ pub async fn serve(listener: TcpListener, api: Arc<Api>) -> Infallible {
     }
 }
 
-async fn connection(stream: TcpStream, api: Arc<Api>) {
+async fn connection(stream: TcpStream, client: SocketAddr, api: Arc<Api>) {
     // Only delays small answers; where the option can't be set they come late.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         let api = Arc::clone(&api);
-        async move { Ok::<_, Infallible>(api.answer(request).await) }
+        async move { Ok::<_, Infallible>(api.answer(request, client).await) }
     });
     // An error here is the client's: it went away or did not speak HTTP.
     let _ = hyper::server::conn::http1::Builder::new()

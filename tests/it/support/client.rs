@@ -93,9 +93,17 @@ impl Client {
         reply
     }
 
+    /// Reads an answer as it comes.
+    #[track_caller]
+    pub(crate) fn coming(mut self) -> Coming {
+        let reply = self.reply_head();
+        assert_eq!(reply.header("transfer-encoding"), Some("chunked"), "{reply}");
+        Coming { reply, body: Body::announced(None, true).unwrap(), stream: self.stream }
+    }
+
     /// Reads status and headers.
     #[track_caller]
-    pub(crate) fn reply_head(&mut self) -> Reply {
+    fn reply_head(&mut self) -> Reply {
         let first = line(&mut self.stream).unwrap();
         let status = first.split(' ').nth(1).and_then(|status| status.parse().ok());
         let status = status.unwrap_or_else(|| panic!("no status line: {first}"));
@@ -106,6 +114,35 @@ impl Client {
     pub(crate) fn call(&mut self, call: &Call) -> Reply {
         self.send(call);
         self.reply()
+    }
+}
+
+/// An answer on its way.
+pub(crate) struct Coming {
+    pub(crate) reply: Reply,
+    body: Body,
+    stream: BufReader<TcpStream>,
+}
+
+impl Coming {
+    /// Reads until this has come.
+    #[track_caller]
+    pub(crate) fn until(&mut self, text: &str) {
+        while !String::from_utf8_lossy(&self.reply.body).contains(text) {
+            let read = self.body.read(&mut self.stream, usize::MAX, &mut self.reply.body).unwrap();
+            assert!(matches!(read, Read::Some), "it has ended without {text:?}: {}", self.reply);
+        }
+    }
+
+    /// Reads to the end. None where it is cut before its end.
+    pub(crate) fn end(mut self) -> Option<Reply> {
+        loop {
+            match self.body.read(&mut self.stream, usize::MAX, &mut self.reply.body) {
+                Ok(Read::Some) => {}
+                Ok(Read::End(_)) => return Some(self.reply),
+                Err(_) => return None,
+            }
+        }
     }
 }
 
