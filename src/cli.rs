@@ -113,6 +113,13 @@ pub struct Serve {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100), help_heading = "The server")]
     pub environments: u16,
 
+    /// Stops an environment's processes between events (SIGSTOP), as Lambda does
+    ///
+    /// It finds the handlers that go on working after their answer: in Lambda that work stands still until the next event, or is
+    /// never done.
+    #[arg(long, help_heading = "The server")]
+    pub freeze: bool,
+
     /// What the function is called [default: AWS_LAMBDA_FUNCTION_NAME, else function]
     #[arg(long, value_name = "NAME", value_parser = function_name, help_heading = "The function")]
     pub function_name: Option<String>,

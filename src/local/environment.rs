@@ -87,6 +87,7 @@ impl Environment {
     pub async fn invoke(&self, invocation: Invocation, stream: Option<mpsc::Sender<Part>>) -> anyhow::Result<Invoked> {
         loop {
             let runtime = self.runtime().await?;
+            runtime.thaw();
             let placed = || {
                 self.opened.send_replace(true);
                 self.journal.begin(&invocation.request_id);
@@ -110,6 +111,14 @@ impl Environment {
     pub async fn opened(&self) {
         // The sender is ours, so there is no error.
         let _ = self.opened.subscribe().wait_for(|&opened| opened).await;
+    }
+
+    /// Stops the runtime's processes until the next event comes, once the runtime waits for that.
+    pub async fn freeze(&self) {
+        let runtime = self.runtimes.lock().await.current.clone();
+        if let Some(runtime) = runtime {
+            runtime.freeze().await;
+        }
     }
 
     /// Ends the runtime, and waits for its end. Once `hurry` resolves it is killed at once.

@@ -46,6 +46,8 @@ struct Prospects {
     exits: bool,
     /// It has been offered an event.
     used: bool,
+    /// Its processes have been stopped.
+    frozen: bool,
 }
 
 /// What ends the wait for an answer.
@@ -74,7 +76,8 @@ impl Runtime {
         let logs = Logs::start(log, journal.clone()).context("can't read the logs")?;
         let process = Process::start(function, &api.address().to_string(), log_end).context("can't start the runtime")?;
         let started = Instant::now();
-        let prospects = Prospects { next_due_by: started + function.init_limit, spent: false, exits: false, used: false };
+        let prospects =
+            Prospects { next_due_by: started + function.init_limit, spent: false, exits: false, used: false, frozen: false };
         Ok(Runtime { api, process, logs, started, prospects: Mutex::new(prospects) })
     }
 
@@ -91,6 +94,30 @@ impl Runtime {
     /// The most memory that its processes have had, in bytes, as far as they are still there and that can be told.
     pub fn peak_memory(&self) -> Option<u64> {
         tree::peak_memory(&tree::of(self.process.pid()?))
+    }
+
+    /// Stops its processes where they stand, once it waits for the next event, as Lambda does between events. Not where it has
+    /// not called by the end of the time that the latest invocation had.
+    pub async fn freeze(&self) {
+        let due = self.prospects().next_due_by;
+        tokio::select! {
+            () = self.api.idle() => {
+                if let Some(pid) = self.process.pid() {
+                    self.prospects().frozen = true;
+                    tree::stop(pid);
+                }
+            }
+            _ = self.process.ended() => {}
+            () = sleep_until(due) => {}
+        }
+    }
+
+    /// Lets its processes go on, where they were stopped.
+    pub fn thaw(&self) {
+        let was_frozen = std::mem::take(&mut self.prospects().frozen);
+        if let Some(pid) = self.process.pid().filter(|_| was_frozen) {
+            tree::go_on(pid);
+        }
     }
 
     /// Kills it at once.
@@ -216,6 +243,8 @@ impl Runtime {
 
     /// Ends the runtime: as Lambda's shutdown phase does where an extension is registered, SIGTERM, a while, SIGKILL.
     pub async fn stop(&self, grace: Duration) {
+        // Stopped, it would take no signal but the last.
+        self.thaw();
         if self.process.has_ended() {
             // Those whose reports are still in the sockets look for them there.
             let _ = timeout(AFTERMATH, self.api.drained()).await;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// More processes than this are not looked at.
 const MOST: usize = 10_000;
@@ -22,6 +22,30 @@ pub fn of(root: Pid) -> Vec<Pid> {
         }
     }
     found
+}
+
+/// Stops the process and all that descend from it where they stand.
+pub fn stop(root: Pid) {
+    let mut stopped = Vec::new();
+    loop {
+        // What one has started while others were stopped is found the next time.
+        let running: Vec<Pid> = of(root).into_iter().filter(|pid| !stopped.contains(pid)).collect();
+        if running.is_empty() || stopped.len() > MOST {
+            return;
+        }
+        for &pid in &running {
+            // It may be ending this moment.
+            let _ = kill_process(pid, Signal::STOP);
+        }
+        stopped.extend(running);
+    }
+}
+
+/// Lets them go on.
+pub fn go_on(root: Pid) {
+    for pid in of(root) {
+        let _ = kill_process(pid, Signal::CONT);
+    }
 }
 
 /// The most memory that these processes have had, each at its own time, in bytes. None where none of them tells.

@@ -2,6 +2,7 @@
 
 mod environments;
 mod frames;
+mod freezing;
 mod log;
 mod page;
 mod served;

@@ -35,6 +35,9 @@ const MAX_QUEUED_EVENT_BYTES: usize = 1024 * 1024;
 /// How long a request's body may take to come.
 pub const BODY_PATIENCE: Duration = Duration::from_secs(60);
 
+/// Why there is no answer where the fleet has been stopped.
+pub const STOPPED: &str = "the server is stopped";
+
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
@@ -158,8 +161,7 @@ impl Api {
                 let invoked = match running.await {
                     Ok(Ok(invoked)) => invoked,
                     Ok(Err(error)) => return Err(Exception::Service(format!("{error:#}"))),
-                    // It doesn't panic, and nobody aborts it.
-                    Err(error) => return Err(Exception::Service(error.to_string())),
+                    Err(_) => return Err(Exception::Service(STOPPED.to_owned())),
                 };
                 answered(&invoked, wants_log)
             }

@@ -81,7 +81,7 @@ async fn work(
                 Ok(Ok(invoked)) if invoked.answer.is_response() => return,
                 Ok(Ok(invoked)) => failure(&invoked.answer),
                 Ok(Err(error)) => format!("{error:#}"),
-                // It doesn't panic, and nobody aborts it.
+                // The server is stopped.
                 Err(_) => return,
             };
             again(event, &failure, &console, &queue).await;

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 
 use super::exception::Exception;
 use crate::local::answer::Part;
@@ -26,8 +26,13 @@ pub struct Fleet {
     /// One permit for each idle environment. Who waits for one gets it in turn.
     places: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
+    /// Whether environments are stopped between events.
+    freezes: bool,
     stopping: watch::Sender<bool>,
 }
+
+/// The answer to come. Where there is none, the fleet has been stopped.
+pub type Running = oneshot::Receiver<anyhow::Result<Invoked>>;
 
 /// An environment for one event.
 #[derive(Debug)]
@@ -45,8 +50,9 @@ impl Drop for Lease {
 }
 
 impl Fleet {
-    /// So many environments of this function, of which none has started.
-    pub fn new(function: &Arc<Function>, console: &Console, environments: u16) -> Self {
+    /// So many environments of this function, of which none has started. Where it `freezes`, their processes are stopped between
+    /// events.
+    pub fn new(function: &Arc<Function>, console: &Console, environments: u16, freezes: bool) -> Self {
         let environment = |_| {
             let journal = Journal::with_platform(console.clone(), function);
             Arc::new(Environment::new(Arc::clone(function), journal))
@@ -57,6 +63,7 @@ impl Fleet {
             all,
             places: Arc::new(Semaphore::new(environments.into())),
             waiting: Arc::new(Semaphore::new(MAX_WAITING)),
+            freezes,
             stopping: watch::Sender::new(false),
         }
     }
@@ -118,14 +125,24 @@ impl Fleet {
 
 impl Lease {
     /// Runs the function on one event, in a task of its own: a caller that goes away ends nothing, as in Lambda. There is no
-    /// end to wait for where the fleet is stopped.
-    pub fn invoke(self, invocation: Invocation, stream: Option<mpsc::Sender<Part>>) -> JoinHandle<anyhow::Result<Invoked>> {
+    /// answer to wait for where the fleet is stopped.
+    pub fn invoke(self, invocation: Invocation, stream: Option<mpsc::Sender<Part>>) -> Running {
+        let (answer, running) = oneshot::channel();
         tokio::spawn(async move {
+            let invoke_and_freeze = async {
+                let invoked = self.environment.invoke(invocation, stream).await;
+                // A caller that has gone wants no answer.
+                let _ = answer.send(invoked);
+                if self.fleet.freezes {
+                    self.environment.freeze().await;
+                }
+            };
             tokio::select! {
                 biased;
-                () = self.fleet.stopped() => std::future::pending().await,
-                invoked = self.environment.invoke(invocation, stream) => invoked,
+                () = self.fleet.stopped() => {}
+                () = invoke_and_freeze => {}
             }
-        })
+        });
+        running
     }
 }

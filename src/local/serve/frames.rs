@@ -6,22 +6,16 @@ use bytes::Bytes;
 use http_body_util::channel::Sender;
 use http_body_util::{BodyExt as _, Channel};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::task::JoinHandle;
 
 use super::api::{BrokenOff, ReplyBody};
+use super::fleet::Running;
 use crate::local::answer::{Answer, Part};
-use crate::local::environment::Invoked;
 use crate::local::event_stream::{invoke_complete, payload_chunk};
 
 /// How the frames of a running invocation come. `memory` is what its event holds until its end.
 ///
 /// A client that does not read makes the function wait, and one that goes away doesn't end it.
-pub fn body(
-    running: JoinHandle<anyhow::Result<Invoked>>,
-    parts: mpsc::Receiver<Part>,
-    wants_log: bool,
-    memory: Option<OwnedSemaphorePermit>,
-) -> ReplyBody {
+pub fn body(running: Running, parts: mpsc::Receiver<Part>, wants_log: bool, memory: Option<OwnedSemaphorePermit>) -> ReplyBody {
     let (sender, body) = Channel::new(1);
     tokio::spawn(async move {
         send(running, parts, wants_log, sender).await;
@@ -30,12 +24,7 @@ pub fn body(
     body.boxed_unsync()
 }
 
-async fn send(
-    running: JoinHandle<anyhow::Result<Invoked>>,
-    mut parts: mpsc::Receiver<Part>,
-    wants_log: bool,
-    mut sender: Sender<Bytes, BrokenOff>,
-) {
+async fn send(running: Running, mut parts: mpsc::Receiver<Part>, wants_log: bool, mut sender: Sender<Bytes, BrokenOff>) {
     while let Some(part) = parts.recv().await {
         if let Part::Chunk(bytes) = part {
             // Where nobody is there any more, the rest is taken all the same.

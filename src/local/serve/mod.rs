@@ -71,7 +71,7 @@ async fn serve(options: &cli::Serve, function: Arc<Function>) -> anyhow::Result<
         console.note(format!("bootstrap: warning: whoever reaches {address} over the network can run the handler")).await;
     }
 
-    let fleet = Arc::new(Fleet::new(&function, &console, options.environments));
+    let fleet = Arc::new(Fleet::new(&function, &console, options.environments, options.freeze));
     let events = Events::new(Arc::clone(&fleet), console.clone());
     let api = Arc::new(Api { function, fleet: Arc::clone(&fleet), events, room: Room::new(), console: console.clone(), address });
     let stop = tokio::select! {

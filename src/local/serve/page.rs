@@ -11,19 +11,19 @@ use hyper::Response;
 use hyper::body::Incoming;
 use hyper::http::request::Parts as Head;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::task::JoinHandle;
 
-use super::api::{Api, BODY_PATIENCE, BrokenOff, Reply, no_body, whole};
+use super::api::{Api, BODY_PATIENCE, BrokenOff, Reply, STOPPED, no_body, whole};
 use super::exception::Exception;
+use super::fleet;
 use super::guard::host_of;
 use crate::local::answer::{Answer, Part};
-use crate::local::environment::{Invocation, Invoked};
+use crate::local::environment::Invocation;
 use crate::local::events::MAX_EVENT_BYTES;
 use crate::local::url::{self, Beginning, Caller};
 
 /// An invocation on its way, and what its event holds until its end.
 struct Running {
-    answer: JoinHandle<anyhow::Result<Invoked>>,
+    answer: fleet::Running,
     parts: mpsc::Receiver<Part>,
     memory: Option<OwnedSemaphorePermit>,
 }
@@ -126,8 +126,7 @@ impl Running {
         let invoked = match (&mut self.answer).await {
             Ok(Ok(invoked)) => invoked,
             Ok(Err(error)) => return Err(Exception::Service(format!("{error:#}"))),
-            // It doesn't panic, and nobody aborts it.
-            Err(error) => return Err(Exception::Service(error.to_string())),
+            Err(_) => return Err(Exception::Service(STOPPED.to_owned())),
         };
         Ok(match invoked.answer {
             Answer::Response(response) => match url::answer(&response) {
