@@ -120,6 +120,10 @@ pub struct Serve {
     #[arg(long, help_heading = "The server")]
     pub freeze: bool,
 
+    /// A file or a folder; when it changes, each environment is replaced before its next event. Can be given again
+    #[arg(long, value_name = "PATH", help_heading = "The server")]
+    pub watch: Vec<PathBuf>,
+
     /// What the function is called [default: AWS_LAMBDA_FUNCTION_NAME, else function]
     #[arg(long, value_name = "NAME", value_parser = function_name, help_heading = "The function")]
     pub function_name: Option<String>,

@@ -5,6 +5,7 @@
 //! says on stdout and stderr are logs.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -52,6 +53,8 @@ pub struct Environment {
     function: Arc<Function>,
     journal: Journal,
     runtimes: Mutex<Runtimes>,
+    /// Whether the current runtime is to take no further event.
+    outdated: AtomicBool,
     /// Whether a runtime has taken an event.
     opened: watch::Sender<bool>,
 }
@@ -73,7 +76,13 @@ struct Retiring {
 impl Environment {
     /// An environment for this function, which logs to the journal.
     pub fn new(function: Arc<Function>, journal: Journal) -> Self {
-        Environment { function, journal, runtimes: Mutex::default(), opened: watch::Sender::new(false) }
+        Environment {
+            function,
+            journal,
+            runtimes: Mutex::default(),
+            outdated: AtomicBool::new(false),
+            opened: watch::Sender::new(false),
+        }
     }
 
     /// Runs the function on one event. There is an answer whatever the function does. A streamed response comes through
@@ -113,6 +122,21 @@ impl Environment {
         let _ = self.opened.subscribe().wait_for(|&opened| opened).await;
     }
 
+    /// The next event gets a fresh runtime: what the function is made of has changed.
+    pub fn outdate(&self) {
+        self.outdated.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends an outdated runtime now. It must have no event.
+    pub async fn clear(&self) {
+        let mut runtimes = self.runtimes.lock().await;
+        if let Some(runtime) = runtimes.current.clone()
+            && self.outdated.swap(false, Ordering::Relaxed)
+        {
+            runtimes.retire(&runtime, self.function.grace);
+        }
+    }
+
     /// Stops the runtime's processes until the next event comes, once the runtime waits for that.
     pub async fn freeze(&self) {
         let runtime = self.runtimes.lock().await.current.clone();
@@ -143,12 +167,14 @@ impl Environment {
     async fn runtime(&self) -> anyhow::Result<Arc<Runtime>> {
         let mut runtimes = self.runtimes.lock().await;
         if let Some(runtime) = runtimes.current.clone() {
-            if !runtime.is_spent() {
+            if !self.outdated.swap(false, Ordering::Relaxed) && !runtime.is_spent() {
                 return Ok(runtime);
             }
             runtimes.retire(&runtime, self.function.grace);
         }
         runtimes.retired().await;
+        // What changes while it starts counts again.
+        self.outdated.store(false, Ordering::Relaxed);
         let runtime = Arc::new(Runtime::start(&self.function, &self.journal).await?);
         runtimes.current = Some(Arc::clone(&runtime));
         Ok(runtime)

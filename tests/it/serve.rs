@@ -7,6 +7,7 @@ mod log;
 mod page;
 mod served;
 mod visitors;
+mod watching;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;

@@ -95,6 +95,18 @@ impl Fleet {
         Lease { fleet: Arc::clone(self), environment, _place: place }
     }
 
+    /// Each environment gets a fresh runtime for its next event. Those that have no event now end theirs at once.
+    pub async fn renew(&self) {
+        for environment in &self.all {
+            environment.outdate();
+        }
+        let idle = self.idle().clone();
+        for environment in idle {
+            // One that has got an event meanwhile has begun it with a fresh runtime, and is not outdated any more.
+            environment.clear().await;
+        }
+    }
+
     /// Ends all environments, and waits for that. Invocations in flight are given up.
     ///
     /// # Errors

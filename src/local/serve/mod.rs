@@ -19,7 +19,9 @@ pub mod guard;
 pub mod name;
 pub mod page;
 pub mod server;
+pub mod watch;
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use self::api::Api;
 use self::body::Room;
 use self::events::Events;
 use self::fleet::Fleet;
+use self::watch::Watch;
 use super::console::{Console, Progress};
 use super::function::Function;
 use super::{id, invoke};
@@ -60,6 +63,8 @@ pub fn run(options: &cli::Serve) -> anyhow::Result<ExitCode> {
 
 async fn serve(options: &cli::Serve, function: Arc<Function>) -> anyhow::Result<u8> {
     let stop = signal::stop().context("can't listen to signals")?;
+    let watch = Watch::new(options.watch.clone())
+        .map_err(|path| cli::UsageError::new(format!("--watch {}: there is no such file or folder", path.display())))?;
     let listen = options.listen;
     let listener = TcpListener::bind(listen).await.with_context(|| {
         format!("can't listen on {listen}; --listen ADDRESS names another address, with port 0 for any free port")
@@ -77,6 +82,7 @@ async fn serve(options: &cli::Serve, function: Arc<Function>) -> anyhow::Result<
     let stop = tokio::select! {
         stop = stop => stop,
         never = server::serve(listener, Arc::clone(&api)) => match never {},
+        never = follow(watch, &fleet, &console), if !options.watch.is_empty() => match never {},
     };
     let left = api.events.left();
     fleet.stop().await?;
@@ -90,6 +96,15 @@ async fn serve(options: &cli::Serve, function: Arc<Function>) -> anyhow::Result<
     // Where nobody reads, nothing is lost.
     let _ = tokio::time::timeout(LAST_WORDS, last_words).await;
     Ok(invoke::status_of(stop))
+}
+
+/// Has the environments replaced after each change.
+async fn follow(mut watch: Watch, fleet: &Fleet, console: &Console) -> Infallible {
+    loop {
+        watch.changed().await;
+        fleet.renew().await;
+        console.note("bootstrap: what is watched has changed; the next event gets a fresh environment").await;
+    }
 }
 
 /// How to call the function.
