@@ -1,6 +1,7 @@
 //! The command line and its help.
 
 use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
@@ -8,6 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::local::json;
+use crate::local::serve::name;
 
 /// Turns any executable into an AWS Lambda function.
 ///
@@ -40,6 +42,12 @@ pub enum Command {
     /// The exit status is 0 when every event was answered, 1 when an invocation ended in an error, and 2 for a mistake on the
     /// command line.
     Invoke(Invoke),
+    /// Serves a handler here, to the clients that Lambda has
+    ///
+    /// Speaks Lambda's own Invoke API, so that the AWS CLI, the SDKs and curl call the handler unchanged. Every other path is a
+    /// function URL, for the browser. Each execution environment starts when an event needs it, and has one event at a time.
+    /// The log goes to stderr, with Lambda's START, END and REPORT lines. Ctrl-C ends everything.
+    Serve(Serve),
 }
 
 const STYLES: Styles = Styles::styled()
@@ -79,6 +87,46 @@ pub struct Invoke {
     /// The tenant that each event is for
     #[arg(long, value_name = "ID", value_parser = header_value, help_heading = "The invocation")]
     pub tenant_id: Option<String>,
+
+    /// The function
+    #[command(flatten)]
+    pub function: FunctionOptions,
+}
+
+/// `bootstrap serve`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bootstrap serve -- examples/shell/hello.sh
+  bootstrap serve --listen 127.0.0.1:8000 --environments 4 --function-name orders -- java -jar handler.jar
+
+Call it:
+  curl -d '{\"name\":\"world\"}' http://127.0.0.1:9000/2015-03-31/functions/function/invocations
+  aws lambda invoke --endpoint-url http://127.0.0.1:9000 --function-name function out.json")]
+pub struct Serve {
+    /// Where to listen. Port 0 is any free one
+    ///
+    /// The interface of this machine alone, unless it says otherwise: whoever reaches another address can run the handler.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9000", value_parser = listen_address, help_heading = "The server")]
+    pub listen: SocketAddr,
+
+    /// How many execution environments there may be, each a process of its own with one event at a time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100), help_heading = "The server")]
+    pub environments: u16,
+
+    /// Stops an environment's processes between events (SIGSTOP), as Lambda does
+    ///
+    /// It finds the handlers that go on working after their answer: in Lambda that work stands still until the next event, or is
+    /// never done.
+    #[arg(long, help_heading = "The server")]
+    pub freeze: bool,
+
+    /// A file or a folder; when it changes, each environment is replaced before its next event. Can be given again
+    #[arg(long, value_name = "PATH", help_heading = "The server")]
+    pub watch: Vec<PathBuf>,
+
+    /// What the function is called [default: AWS_LAMBDA_FUNCTION_NAME, else function]
+    #[arg(long, value_name = "NAME", value_parser = function_name, help_heading = "The function")]
+    pub function_name: Option<String>,
 
     /// The function
     #[command(flatten)]
@@ -268,8 +316,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, N
     let command = cli
         .command
         .ok_or_else(|| NotRun::Usage(UsageError(format!("{NOT_LAMBDA}, and no subcommand says what to do.\n\n{WHAT_TO_DO}"))))?;
-    let Command::Invoke(invoke) = &command;
-    if let Some(event) = &invoke.source.event {
+    if let Command::Invoke(invoke) = &command
+        && let Some(event) = &invoke.source.event
+    {
         check_event(event).map_err(NotRun::Usage)?;
     }
     Ok(command)
@@ -279,6 +328,8 @@ const NOT_LAMBDA: &str = "AWS_LAMBDA_RUNTIME_API is not set, so this is not Lamb
 
 const WHAT_TO_DO: &str = "  To run a handler on this machine:
       bootstrap invoke --event '{\"name\":\"world\"}' -- ./handler
+  To serve it to the AWS CLI, an SDK or curl:
+      bootstrap serve -- ./handler
   In Lambda, put this file at /var/task/bootstrap or /opt/bootstrap and let the function's handler name the command:
       Lambda sets AWS_LAMBDA_RUNTIME_API and _HANDLER, and starts this file without arguments.
 
@@ -352,6 +403,20 @@ fn variable(text: &str) -> Result<Variable, String> {
     }
 }
 
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    if let Some(port) = text.strip_prefix("localhost:").and_then(|port| port.parse().ok()) {
+        return Ok((Ipv4Addr::LOCALHOST, port).into());
+    }
+    text.parse().map_err(|_| "it is no address with a port, such as 127.0.0.1:9000, localhost:9000 or 0.0.0.0:9000".to_owned())
+}
+
+fn function_name(text: &str) -> Result<String, String> {
+    if !name::is_name(text) {
+        return Err("a function's name has 1 to 64 letters, digits, `-` and `_`".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// Lambda's limit for a client context is 3,583 bytes of base64.
 const MAX_CLIENT_CONTEXT: usize = 3583 / 4 * 3;
 
@@ -383,7 +448,15 @@ mod tests {
     fn invoke(arguments: &[&str]) -> Invoke {
         match parse(["bootstrap", "invoke"].iter().chain(arguments).map(OsString::from)) {
             Ok(Command::Invoke(invoke)) => invoke,
+            Ok(command) => panic!("{command:?}"),
             Err(error) => panic!("{arguments:?}: {error:?}"),
+        }
+    }
+
+    fn serve(arguments: &[&str]) -> Serve {
+        match parse(["bootstrap", "serve"].iter().chain(arguments).map(OsString::from)) {
+            Ok(Command::Serve(serve)) => serve,
+            other => panic!("{arguments:?}: {other:?}"),
         }
     }
 
@@ -452,6 +525,34 @@ mod tests {
             assert!(refusal(&["invoke", flag, "--", "h"]).contains(name), "{flag}");
         }
         assert_eq!(invoke(&["--concurrency=1000"]).concurrency, 1000);
+    }
+
+    #[test]
+    fn a_server_is_on_this_machine_alone_unless_it_says_otherwise() {
+        let plain = serve(&["--", "./handler"]);
+        assert_eq!((plain.listen.to_string().as_str(), plain.environments), ("127.0.0.1:9000", 1));
+        assert_eq!((plain.function.timeout, plain.function.memory, plain.function_name), (3, 128, None));
+        for (text, address) in [
+            ("localhost:80", "127.0.0.1:80"),
+            ("0.0.0.0:1", "0.0.0.0:1"),
+            ("[::1]:9000", "[::1]:9000"),
+            ("127.0.0.1:0", "127.0.0.1:0"),
+        ] {
+            assert_eq!(serve(&["--listen", text]).listen.to_string(), address);
+        }
+        for flag in [
+            "--listen=9000",
+            "--listen=127.0.0.1",
+            "--listen=example.com:9000",
+            "--environments=0",
+            "--environments=101",
+            "--function-name=a b",
+            "--function-name=",
+            "--timeout=0",
+        ] {
+            let name = flag.split_once('=').map_or(flag, |(name, _)| name);
+            assert!(refusal(&["serve", flag, "--", "h"]).contains(name), "{flag}");
+        }
     }
 
     #[test]

@@ -54,11 +54,12 @@
 //! | waiting for a deadline, cheaply | [`timer`] |
 //! | what becomes of freed memory | [`memory`] |
 //! | Lambda on a laptop: `bootstrap invoke` | [`local`] |
+//! | the same for AWS's clients: `bootstrap serve` | [`local::serve`] |
 //!
 //! # Invariants, each an absence
 //!
 //! - Nothing past [`runtime`] knows HTTP; nothing before [`protocol`] knows JSON lines; [`local`] and [`runtime`] meet only over a
-//!   socket: the runtime that `bootstrap invoke` uses is a process of its own, as in Lambda.
+//!   socket: the runtime that `bootstrap invoke` and `bootstrap serve` use is a process of its own, as in Lambda.
 //! - [`protocol`], [`deadline`], [`trace`], [`fault`] and the local environment's state machine do no I/O and read no clock.
 //! - The event and the response are never parsed into a tree and never serialised again. The event goes from the socket to the pipe,
 //!   and the response from the pipe to the socket, as slices of what was read.

@@ -51,6 +51,8 @@ mod it {
     mod replies;
     /// Section 7: requests, retries, refusals, addresses, headers.
     mod runtime_api;
+    /// `bootstrap serve`: the Invoke API, and who gets which answer.
+    mod serve;
     /// Signals, grace, and what is left of the handler's processes.
     mod shutdown;
     /// Ten thousand events in each mode, and what is left of them.

@@ -25,4 +25,6 @@ mod peers {
     mod emulator;
     /// What is left of the Java example where bootstrap is killed.
     mod endings;
+    /// The AWS CLI, boto3 and curl call `bootstrap serve`.
+    mod serve;
 }

@@ -36,6 +36,7 @@ look() {
     need 'gcc libc6-dev' 'a C compiler, with which Rust links' links
     need 'python3 python3-venv' 'Python 3 with venv' python3 -c 'import ensurepip, venv'
     need default-jdk-headless 'a JDK, 17 or later, with jlink (JAVA_HOME, else PATH)' has_jdk
+    need curl curl curl --version
     need jq jq jq --version
     need nodejs 'Node.js, 18 or later' has_node
     need shellcheck shellcheck shellcheck --version

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 /// A part of a streamed response, on its way to a caller that takes one as it comes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// The runtime has begun to stream. What the caller gets from now on is the stream's, and an error comes beside it.
-    Opened,
+    /// The runtime has begun to stream what is of this content type. What the caller gets from now on is the stream's, and an error
+    /// comes beside it.
+    Opened(String),
     /// The next bytes; never none.
     Chunk(Bytes),
 }

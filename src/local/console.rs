@@ -8,6 +8,7 @@ use std::thread;
 
 use bytes::Bytes;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// How many outputs may wait for the thread.
@@ -85,6 +86,18 @@ impl Console {
     /// Says something in a line on stderr.
     pub async fn note(&self, line: impl Into<String>) {
         self.put(Output::Note(line.into())).await;
+    }
+
+    /// Says something in a line on stderr, if that takes no waiting.
+    ///
+    /// # Errors
+    /// The line, where too much waits for the thread.
+    pub fn try_note(&self, line: String) -> Result<(), String> {
+        match self.outputs.try_send(Output::Note(line)) {
+            Err(TrySendError::Full(Output::Note(line))) => Err(line),
+            // The thread ends after its last handle, so there is always one to receive.
+            _ => Ok(()),
+        }
     }
 
     /// Prints a response, and a newline after it where it ends in none.

@@ -5,6 +5,7 @@
 //! says on stdout and stderr are logs.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,8 +13,8 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::answer::{Answer, Part};
-use super::console::Console;
 use super::function::Function;
+use super::journal::Journal;
 use super::runtime::Runtime;
 
 /// One event and what comes with it.
@@ -38,14 +39,22 @@ pub struct Invoked {
     pub answer: Answer,
     /// From the delivery of the event to the answer, the init phase left out; next to nothing where there was no delivery.
     pub duration: Duration,
+    /// How long the runtime took to start, where this was its first event and it was ready for that in time.
+    pub init: Option<Duration>,
+    /// The most memory that the runtime's processes have had, in bytes, where that is measured and can be told.
+    pub peak_memory: Option<u64>,
+    /// The end of what was logged, where that is kept.
+    pub log: Bytes,
 }
 
 /// An execution environment. It starts its runtime when an event needs one.
 #[derive(Debug)]
 pub struct Environment {
     function: Arc<Function>,
-    console: Console,
+    journal: Journal,
     runtimes: Mutex<Runtimes>,
+    /// Whether the current runtime is to take no further event.
+    outdated: AtomicBool,
     /// Whether a runtime has taken an event.
     opened: watch::Sender<bool>,
 }
@@ -65,9 +74,15 @@ struct Retiring {
 }
 
 impl Environment {
-    /// An environment for this function, which logs to the console.
-    pub fn new(function: Arc<Function>, console: Console) -> Self {
-        Environment { function, console, runtimes: Mutex::default(), opened: watch::Sender::new(false) }
+    /// An environment for this function, which logs to the journal.
+    pub fn new(function: Arc<Function>, journal: Journal) -> Self {
+        Environment {
+            function,
+            journal,
+            runtimes: Mutex::default(),
+            outdated: AtomicBool::new(false),
+            opened: watch::Sender::new(false),
+        }
     }
 
     /// Runs the function on one event. There is an answer whatever the function does. A streamed response comes through
@@ -81,12 +96,16 @@ impl Environment {
     pub async fn invoke(&self, invocation: Invocation, stream: Option<mpsc::Sender<Part>>) -> anyhow::Result<Invoked> {
         loop {
             let runtime = self.runtime().await?;
+            runtime.thaw();
             let placed = || {
                 self.opened.send_replace(true);
+                self.journal.begin(&invocation.request_id);
             };
-            let invoked = runtime.invoke(&self.function, &invocation, stream.clone(), placed).await?;
-            if invoked.is_some() {
+            let mut invoked = runtime.invoke(&self.function, &invocation, stream.clone(), placed).await?;
+            if let Some(invoked) = &mut invoked {
+                invoked.peak_memory = if self.journal.has_platform() { runtime.peak_memory() } else { None };
                 runtime.drain_logs().await;
+                invoked.log = self.journal.end(&invocation.request_id, invoked).await;
             }
             if invoked.is_none() || runtime.is_spent() {
                 self.runtimes.lock().await.retire(&runtime, self.function.grace);
@@ -101,6 +120,29 @@ impl Environment {
     pub async fn opened(&self) {
         // The sender is ours, so there is no error.
         let _ = self.opened.subscribe().wait_for(|&opened| opened).await;
+    }
+
+    /// The next event gets a fresh runtime: what the function is made of has changed.
+    pub fn outdate(&self) {
+        self.outdated.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends an outdated runtime now. It must have no event.
+    pub async fn clear(&self) {
+        let mut runtimes = self.runtimes.lock().await;
+        if let Some(runtime) = runtimes.current.clone()
+            && self.outdated.swap(false, Ordering::Relaxed)
+        {
+            runtimes.retire(&runtime, self.function.grace);
+        }
+    }
+
+    /// Stops the runtime's processes until the next event comes, once the runtime waits for that.
+    pub async fn freeze(&self) {
+        let runtime = self.runtimes.lock().await.current.clone();
+        if let Some(runtime) = runtime {
+            runtime.freeze().await;
+        }
     }
 
     /// Ends the runtime, and waits for its end. Once `hurry` resolves it is killed at once.
@@ -125,13 +167,15 @@ impl Environment {
     async fn runtime(&self) -> anyhow::Result<Arc<Runtime>> {
         let mut runtimes = self.runtimes.lock().await;
         if let Some(runtime) = runtimes.current.clone() {
-            if !runtime.is_spent() {
+            if !self.outdated.swap(false, Ordering::Relaxed) && !runtime.is_spent() {
                 return Ok(runtime);
             }
             runtimes.retire(&runtime, self.function.grace);
         }
         runtimes.retired().await;
-        let runtime = Arc::new(Runtime::start(&self.function, &self.console).await?);
+        // What changes while it starts counts again.
+        self.outdated.store(false, Ordering::Relaxed);
+        let runtime = Arc::new(Runtime::start(&self.function, &self.journal).await?);
         runtimes.current = Some(Arc::clone(&runtime));
         Ok(runtime)
     }

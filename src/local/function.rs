@@ -42,7 +42,7 @@ pub struct Function {
 impl Function {
     /// The function that the command line describes.
     ///
-    /// With a `concurrency` over 1 it is a function of Lambda Managed Instances, which are what has that. `inherited` is the
+    /// It has this `name`, where one is given. With a `concurrency` over 1 it is a function of Lambda Managed Instances, which are what has that. `inherited` is the
     /// environment of this process, `directory` its working directory, `now` the day of the log stream's name and `stream` the
     /// rest of it.
     ///
@@ -50,6 +50,7 @@ impl Function {
     /// When no command is named.
     pub fn new(
         options: &FunctionOptions,
+        name: Option<&str>,
         concurrency: u16,
         inherited: impl IntoIterator<Item = (OsString, OsString)>,
         directory: &OsStr,
@@ -65,6 +66,9 @@ impl Function {
         }
         for (name, value) in options.settings() {
             environment.insert(name.into(), value.into());
+        }
+        if let Some(name) = name {
+            environment.insert("AWS_LAMBDA_FUNCTION_NAME".into(), name.into());
         }
 
         if is_unset(&environment, "BOOTSTRAP_COMMAND") && is_unset(&environment, "_HANDLER") {
@@ -124,10 +128,7 @@ impl Function {
     }
 }
 
-const NO_HANDLER: &str = "no handler to run. Name its command after `--`:
-
-    bootstrap invoke --event '{\"name\":\"world\"}' -- ./handler
-
+const NO_HANDLER: &str = "no handler to run. Name its command after `--`, as in `-- ./handler --flag`,
 or set BOOTSTRAP_COMMAND or _HANDLER.";
 
 fn is_unset(environment: &BTreeMap<OsString, OsString>, name: &str) -> bool {
@@ -148,9 +149,9 @@ mod tests {
 
     fn function(arguments: &[&str], inherited: &[(&str, &str)]) -> Function {
         let arguments = ["bootstrap", "invoke"].iter().chain(arguments).map(OsString::from);
-        let Command::Invoke(invoke) = parse(arguments).expect("the command line is good");
+        let Command::Invoke(invoke) = parse(arguments).expect("the command line is good") else { panic!("not invoke") };
         let inherited = inherited.iter().map(|(name, value)| (name.into(), value.into()));
-        Function::new(&invoke.function, invoke.concurrency, inherited, OsStr::new("/here"), UNIX_EPOCH, "0123")
+        Function::new(&invoke.function, None, invoke.concurrency, inherited, OsStr::new("/here"), UNIX_EPOCH, "0123")
             .expect("a handler is named")
     }
 

@@ -11,6 +11,7 @@ use super::environment::Environment;
 use super::events::{self, Events};
 use super::function::Function;
 use super::id;
+use super::journal::Journal;
 use super::session::Session;
 use crate::cli;
 use crate::signal::{self, Stop};
@@ -28,7 +29,7 @@ pub fn run(options: &cli::Invoke) -> anyhow::Result<ExitCode> {
     let stream = id::hex().context("no random bytes")?;
     let inherited = std::env::vars_os();
     let now = SystemTime::now();
-    let function = Function::new(&options.function, options.concurrency, inherited, directory.as_os_str(), now, &stream)?;
+    let function = Function::new(&options.function, None, options.concurrency, inherited, directory.as_os_str(), now, &stream)?;
     let events = events::open(&options.source)?;
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("can't start an event loop")?;
@@ -45,7 +46,7 @@ async fn invoke(options: &cli::Invoke, function: Function, events: Events) -> an
         Events::Many(lines) => Progress::On(lines.size),
     };
     let console = Console::start(progress).context("can't start a thread")?;
-    let environment = Arc::new(Environment::new(Arc::new(function), console.clone()));
+    let environment = Arc::new(Environment::new(Arc::new(function), Journal::plain(console.clone())));
     let mut session = Session::new(options, &console, &environment);
 
     let ended = tokio::select! {
@@ -93,7 +94,7 @@ async fn invoke(options: &cli::Invoke, function: Function, events: Events) -> an
 }
 
 /// What a shell gives a command that such a signal has ended.
-fn status_of(stop: Stop) -> u8 {
+pub fn status_of(stop: Stop) -> u8 {
     match stop {
         Stop::HangUp => 129,
         Stop::Interrupt => 130,

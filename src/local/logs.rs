@@ -1,4 +1,4 @@
-//! The runtime's log output on its way to the console.
+//! The runtime's log output on its way to the journal.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -8,7 +8,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::console::Console;
+use super::journal::Journal;
 
 /// How much is read at once.
 const CHUNK: usize = 64 * 1024;
@@ -34,10 +34,10 @@ impl Logs {
     ///
     /// # Errors
     /// When the pipe can't be made non-blocking or be polled.
-    pub fn start(pipe: OwnedFd, console: Console) -> io::Result<Self> {
+    pub fn start(pipe: OwnedFd, journal: Journal) -> io::Result<Self> {
         let pipe = pipe::Receiver::from_owned_fd(pipe)?;
         let (drains, requested) = mpsc::channel(1);
-        let reader = tokio::spawn(relay(pipe, console, requested));
+        let reader = tokio::spawn(relay(pipe, journal, requested));
         Ok(Logs { drains, reader })
     }
 
@@ -57,7 +57,7 @@ impl Logs {
     }
 }
 
-async fn relay(pipe: pipe::Receiver, console: Console, mut drains: mpsc::Receiver<oneshot::Sender<()>>) {
+async fn relay(pipe: pipe::Receiver, journal: Journal, mut drains: mpsc::Receiver<oneshot::Sender<()>>) {
     let mut held = BytesMut::new();
     loop {
         let done = tokio::select! {
@@ -79,7 +79,7 @@ async fn relay(pipe: pipe::Receiver, console: Console, mut drains: mpsc::Receive
                     let whole_lines = memchr::memrchr(b'\n', &held).map(|newline| newline + 1);
                     let passed = if held.len() > MAX_HELD { Some(held.len()) } else { whole_lines };
                     if let Some(length) = passed {
-                        console.log(held.split_to(length).freeze()).await;
+                        journal.log(held.split_to(length).freeze()).await;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break false,
@@ -96,7 +96,7 @@ async fn relay(pipe: pipe::Receiver, console: Console, mut drains: mpsc::Receive
         }
     }
     if !held.is_empty() {
-        console.log(Bytes::from(held)).await;
+        journal.log(Bytes::from(held)).await;
     }
 }
 

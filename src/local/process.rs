@@ -83,15 +83,20 @@ impl Process {
         }
     }
 
+    /// Its process id, if it has not been waited for: after that the id may be another's.
+    pub fn pid(&self) -> Option<Pid> {
+        self.pid.filter(|_| self.end.borrow().is_none())
+    }
+
     /// Whether it has ended by now, known here or only to the kernel.
     pub fn has_ended(&self) -> bool {
         let no_hang = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         self.end.borrow().is_some() || self.pid.is_none_or(|pid| !matches!(waitid(WaitId::Pid(pid), no_hang), Ok(None)))
     }
 
-    /// Signals its process group, if it has not been waited for: after that its id may be another's.
+    /// Signals its process group, if it has not been waited for.
     pub fn signal(&self, signal: Signal) {
-        if let Some(pid) = self.pid.filter(|_| self.end.borrow().is_none()) {
+        if let Some(pid) = self.pid() {
             // It may be ending this moment.
             let _ = kill_process_group(pid, signal);
         }

@@ -12,11 +12,12 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::answer::{Answer, Part};
 use super::api::{Delivery, Identity, Offer, RuntimeApi};
-use super::console::Console;
 use super::environment::{Invocation, Invoked};
 use super::function::Function;
+use super::journal::Journal;
 use super::logs::Logs;
 use super::process::Process;
+use super::tree;
 
 /// What the runtime needs beyond its grace period to end: its handler gets all of that.
 const BEYOND_GRACE: Duration = Duration::from_secs(2);
@@ -30,6 +31,7 @@ pub struct Runtime {
     api: RuntimeApi,
     process: Process,
     logs: Logs,
+    started: Instant,
     prospects: Mutex<Prospects>,
 }
 
@@ -42,6 +44,10 @@ struct Prospects {
     spent: bool,
     /// It has said that it can't start, and exits by itself.
     exits: bool,
+    /// It has been offered an event.
+    used: bool,
+    /// Its processes have been stopped.
+    frozen: bool,
 }
 
 /// What ends the wait for an answer.
@@ -59,7 +65,7 @@ impl Runtime {
     ///
     /// # Errors
     /// When this machine gives no process, socket or pipe.
-    pub async fn start(function: &Function, console: &Console) -> anyhow::Result<Self> {
+    pub async fn start(function: &Function, journal: &Journal) -> anyhow::Result<Self> {
         let identity = Identity {
             function_name: function.name.clone(),
             function_version: function.variable("AWS_LAMBDA_FUNCTION_VERSION").to_owned(),
@@ -67,10 +73,12 @@ impl Runtime {
         };
         let api = RuntimeApi::start(identity, function.concurrency).await.context("can't listen on 127.0.0.1 for the runtime")?;
         let (log, log_end) = pipe_with(PipeFlags::CLOEXEC).context("can't make a pipe for the logs")?;
-        let logs = Logs::start(log, console.clone()).context("can't read the logs")?;
+        let logs = Logs::start(log, journal.clone()).context("can't read the logs")?;
         let process = Process::start(function, &api.address().to_string(), log_end).context("can't start the runtime")?;
-        let next_due_by = Instant::now() + function.init_limit;
-        Ok(Runtime { api, process, logs, prospects: Mutex::new(Prospects { next_due_by, spent: false, exits: false }) })
+        let started = Instant::now();
+        let prospects =
+            Prospects { next_due_by: started + function.init_limit, spent: false, exits: false, used: false, frozen: false };
+        Ok(Runtime { api, process, logs, started, prospects: Mutex::new(prospects) })
     }
 
     /// Whether it takes no further event.
@@ -81,6 +89,35 @@ impl Runtime {
     /// Waits until what it has logged by now is on its way to the console.
     pub async fn drain_logs(&self) {
         self.logs.drain().await;
+    }
+
+    /// The most memory that its processes have had, in bytes, as far as they are still there and that can be told.
+    pub fn peak_memory(&self) -> Option<u64> {
+        tree::peak_memory(&tree::of(self.process.pid()?))
+    }
+
+    /// Stops its processes where they stand, once it waits for the next event, as Lambda does between events. Not where it has
+    /// not called by the end of the time that the latest invocation had.
+    pub async fn freeze(&self) {
+        let due = self.prospects().next_due_by;
+        tokio::select! {
+            () = self.api.idle() => {
+                if let Some(pid) = self.process.pid() {
+                    self.prospects().frozen = true;
+                    tree::stop(pid);
+                }
+            }
+            _ = self.process.ended() => {}
+            () = sleep_until(due) => {}
+        }
+    }
+
+    /// Lets its processes go on, where they were stopped.
+    pub fn thaw(&self) {
+        let was_frozen = std::mem::take(&mut self.prospects().frozen);
+        if let Some(pid) = self.process.pid().filter(|_| was_frozen) {
+            tree::go_on(pid);
+        }
     }
 
     /// Kills it at once.
@@ -104,6 +141,7 @@ impl Runtime {
     ) -> std::io::Result<Option<Invoked>> {
         let mut offer = self.api.offer(delivery(function, invocation), stream)?;
         let offered = Instant::now();
+        let is_first = !std::mem::replace(&mut self.prospects().used, true);
         let before = tokio::select! {
             biased;
             is_placed = offer.placed() => {
@@ -134,6 +172,7 @@ impl Runtime {
         };
 
         let clock = Instant::now();
+        let init = (is_first && !self.api.initializes()).then(|| clock - self.started);
         let event = match before {
             Some(event) => event,
             None => self.answered(&mut offer, clock + function.timeout).await,
@@ -143,7 +182,8 @@ impl Runtime {
             event => event,
         };
         let duration = clock.elapsed();
-        Ok(Some(Invoked { answer: self.conclude(event, function, &invocation.request_id), duration }))
+        let answer = self.conclude(event, function, &invocation.request_id);
+        Ok(Some(Invoked { answer, duration, init, peak_memory: None, log: Bytes::new() }))
     }
 
     /// Waits for the answer, or for what comes in its place.
@@ -203,6 +243,8 @@ impl Runtime {
 
     /// Ends the runtime: as Lambda's shutdown phase does where an extension is registered, SIGTERM, a while, SIGKILL.
     pub async fn stop(&self, grace: Duration) {
+        // Stopped, it would take no signal but the last.
+        self.thaw();
         if self.process.has_ended() {
             // Those whose reports are still in the sockets look for them there.
             let _ = timeout(AFTERMATH, self.api.drained()).await;

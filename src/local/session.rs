@@ -113,7 +113,7 @@ impl<'a> Session<'a> {
             let mut opened = false;
             while let Some(part) = parts.recv().await {
                 match part {
-                    Part::Opened => opened = true,
+                    Part::Opened(_) => opened = true,
                     Part::Chunk(bytes) => self.console.chunk(bytes).await,
                 }
             }
@@ -215,7 +215,7 @@ impl<'a> Session<'a> {
     /// of many.
     async fn conclude(&mut self, ran: Ran, place: Option<&str>, streamed: bool) {
         let (body, told) = match ran {
-            Ran::Invoked(Invoked { answer, duration }) => {
+            Ran::Invoked(Invoked { answer, duration, .. }) => {
                 self.summary.add(answer.is_response(), duration);
                 (answer.body(), explanation(&answer, streamed))
             }

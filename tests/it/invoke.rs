@@ -1,7 +1,6 @@
 //! `bootstrap invoke`: the command as people and scripts use it, and the execution environment behind it.
 
 mod concurrency;
-mod local;
 mod streaming;
 
 use std::fs::File;
@@ -12,8 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use self::local::{bootstrap, handler, hello, invoke};
-use super::support::{eventually, leftovers, parse_environ};
+use super::support::{bootstrap, eventually, handler, hello, invoke, leftovers, parse_environ};
 
 #[test]
 fn the_first_command_answers_and_says_nothing_else() {

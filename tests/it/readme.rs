@@ -9,7 +9,7 @@ use bootstrap::fault::Fault;
 use clap::ValueEnum as _;
 use serde_json::Value;
 
-use super::support::{Event, Setup, Shell};
+use super::support::{Event, Setup, Shell, bootstrap};
 
 const README: &str = include_str!("../../README.md");
 
@@ -159,6 +159,29 @@ fn the_filters_variables_make_the_function() {
     let run = Setup::new().env("_HANDLER", "any.name").env("BOOTSTRAP_MODE", mode);
     let run = run.env("BOOTSTRAP_COMMAND", command.strip_suffix('"').unwrap()).start();
     assert_eq!(run.invoke("{\"name\":\"world\"}").response(), "{\"hello\":\"world\"}");
+}
+
+#[test]
+fn what_is_served_is_called_as_shown() {
+    let section = between("## A function for AWS's clients\n", "\n## ");
+    let commands: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    let handler = commands[0].strip_prefix("bootstrap serve -- ").unwrap();
+    let local = bootstrap(["serve", "--timeout", "60", "--listen", "127.0.0.1:0"]);
+    let running = local.handler(format!("{}/{handler}", env!("CARGO_MANIFEST_DIR"))).start();
+    let address = running.wait("the address", || {
+        let stderr = running.stderr();
+        Some(stderr.split_once("is at http://")?.1.split_once(';')?.0.to_owned())
+    });
+    // The address that is shown is the default, which may be in use here.
+    let curl = commands[1].replace("127.0.0.1:9000", &address);
+    assert!(curl != commands[1] && curl.starts_with("curl "), "{curl}");
+    let output = std::process::Command::new("sh").args(["-c", &curl]).output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(section.contains(&format!("print `{printed}`")), "{printed}\n{}", running.story());
+    let shown = commands[2].replace("127.0.0.1:9000", &address);
+    assert!(running.stderr().contains(&shown), "{shown}\n{}", running.story());
+    running.signal(rustix::process::Signal::INT);
+    running.end().code(130);
 }
 
 /// An event for which all is known that Lambda may tell.

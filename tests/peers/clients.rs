@@ -1,39 +1,13 @@
-//! AWS's own clients, with keys that open nothing.
+//! AWS's own clients call the emulator, as users do.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
-
-use super::support::{Answer, Emulator, Example, MOST, Peer, Setup, goes_on_after, tool};
-use crate::it_support::{fixture, show};
-
-/// A client of AWS that sees no account, no settings of whoever runs this, and tries nothing twice.
-fn client(name: &str, emulator: &mut Emulator) -> Command {
-    let mut command = Command::new(tool(name));
-    command.env_clear().env("HOME", emulator.run().dir()).env("PATH", std::env::var_os("PATH").unwrap());
-    command.env("AWS_ACCESS_KEY_ID", "nobody").env("AWS_SECRET_ACCESS_KEY", "nothing").env("AWS_MAX_ATTEMPTS", "1");
-    command.env("AWS_EC2_METADATA_DISABLED", "true").env("PYTHONDONTWRITEBYTECODE", "1").current_dir(emulator.run().dir());
-    command
-}
-
-/// Runs it with this input; gives what it wrote to stdout.
-#[track_caller]
-fn output(command: &mut Command, input: &[u8]) -> Vec<u8> {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let output = std::thread::scope(|scope| {
-        scope.spawn(move || stdin.write_all(input));
-        child.wait_with_output().unwrap()
-    });
-    let (out, err) = (show(&output.stdout), show(&output.stderr));
-    assert!(output.status.success(), "{command:?}: {}\n{out}\n{err}", output.status);
-    output.stdout
-}
+use super::support::{Answer, Emulator, Example, MOST, Peer, Setup, client, goes_on_after, output};
+use crate::it_support::fixture;
 
 /// `aws lambda invoke`, with the arguments that give the event; gives the file that it wrote.
 #[track_caller]
 fn aws_invoke(emulator: &mut Emulator, payload: &str) -> Answer {
     let endpoint = emulator.endpoint();
-    let mut command = client("aws", emulator);
+    let mut command = client("aws", emulator.run().dir());
     command.args(["lambda", "invoke", "--region", "us-east-1", "--cli-read-timeout", "120", "--endpoint-url", &endpoint]);
     command.args(["--function-name", "function", "--payload", payload, "out.json"]);
     let said: serde_json::Value = serde_json::from_slice(&output(&mut command, b"")).unwrap();
@@ -44,7 +18,7 @@ fn aws_invoke(emulator: &mut Emulator, payload: &str) -> Answer {
 #[track_caller]
 fn boto3_invoke(emulator: &mut Emulator, event: &[u8], client_context: Option<&str>) -> Answer {
     let endpoint = emulator.endpoint();
-    let mut command = client("python", emulator);
+    let mut command = client("python", emulator.run().dir());
     command.arg(fixture("clients/boto3_invoke.py")).arg(endpoint).args(client_context);
     Answer { status: 200, body: output(&mut command, event) }
 }

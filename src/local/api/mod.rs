@@ -88,6 +88,8 @@ struct Shared {
     identity: Identity,
     exchange: Mutex<Exchange>,
     init_error: watch::Sender<Option<Bytes>>,
+    /// Told at each `/next`, an extension's included.
+    called: watch::Sender<()>,
     /// How many connections are open, and how many reports are being read.
     open: watch::Sender<usize>,
 }
@@ -124,7 +126,13 @@ impl RuntimeApi {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let exchange = Mutex::new(Exchange::new(concurrency));
-        let shared = Arc::new(Shared { identity, exchange, init_error: watch::Sender::new(None), open: watch::Sender::new(0) });
+        let shared = Arc::new(Shared {
+            identity,
+            exchange,
+            init_error: watch::Sender::new(None),
+            called: watch::Sender::new(()),
+            open: watch::Sender::new(0),
+        });
         let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
         Ok(RuntimeApi { address, shared, server })
     }
@@ -137,6 +145,15 @@ impl RuntimeApi {
     /// Whether the runtime has not called yet.
     pub fn initializes(&self) -> bool {
         self.shared.lock().machine.initializes()
+    }
+
+    /// Waits until a call waits for an event.
+    pub async fn idle(&self) {
+        let mut called = self.shared.called.subscribe();
+        while !self.shared.lock().machine.is_idle() {
+            // The sender is ours, so there is no error.
+            let _ = called.changed().await;
+        }
     }
 
     /// Waits for an init error: its document. There may never be one.
@@ -307,6 +324,7 @@ impl Drop for WaitingCall<'_> {
 
 async fn next(shared: &Shared) -> Result<Reply, Refusal> {
     let call = shared.lock().next()?;
+    shared.called.send_replace(());
     let event = match call {
         NextCall::Again(event) => event,
         NextCall::Waits(ticket, event) => {
@@ -364,6 +382,7 @@ async fn extension_next(request: &Request<Incoming>, shared: &Shared) -> Result<
         // The call may have been what an event waited for.
         exchange.pair();
     }
+    shared.called.send_replace(());
     // It has registered for no events, and the end of the environment closes the connection.
     std::future::pending().await
 }

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::HeaderMap;
+use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Request, header::HeaderName};
 
 use super::super::answer::{Answer, Part};
@@ -83,8 +83,11 @@ async fn take(report: Report, request_id: &str, request: Request<Incoming>, shar
     let passed_on = stream.is_some();
     let body = match stream {
         Some(stream) => {
+            let content_type =
+                request.headers().get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+            let content_type = content_type.unwrap_or_default();
             // A caller that has gone hears nothing of it.
-            let _ = stream.send(Part::Opened).await;
+            let _ = stream.send(Part::Opened(content_type)).await;
             drop(stream);
             pass_on(request.into_body(), request_id, shared).await
         }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::local::{Local, hello, invoke};
+use crate::it::support::{Local, hello, invoke};
 
 /// The arguments, and the runtime that runs the scenario.
 fn several<const N: usize>(args: [&str; N], scenario: &str) -> Local {

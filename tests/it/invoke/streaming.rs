@@ -5,8 +5,8 @@ use std::io::Read as _;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::local::{Ended, Local, invoke};
 use crate::it::support::eventually;
+use crate::it::support::{Ended, Local, invoke};
 
 /// What a caller that takes no stream gets at most.
 const MOST_WHOLE: usize = 6 * 1024 * 1024 + 100;

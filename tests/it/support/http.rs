@@ -76,7 +76,7 @@ fn bad(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }
 
-fn line(stream: &mut BufReader<TcpStream>) -> io::Result<String> {
+pub(super) fn line(stream: &mut BufReader<TcpStream>) -> io::Result<String> {
     let mut line = Vec::new();
     stream.read_until(b'\n', &mut line)?;
     let Some(line) = line.strip_suffix(b"\r\n") else {
@@ -87,7 +87,7 @@ fn line(stream: &mut BufReader<TcpStream>) -> io::Result<String> {
 }
 
 /// Reads the lines of a head, or of trailers, to the empty one.
-fn fields(stream: &mut BufReader<TcpStream>) -> io::Result<Vec<(String, String)>> {
+pub(super) fn fields(stream: &mut BufReader<TcpStream>) -> io::Result<Vec<(String, String)>> {
     let mut fields = Vec::new();
     loop {
         let line = line(stream)?;
@@ -124,14 +124,19 @@ pub(super) struct Body {
 impl Body {
     /// The body that the headers announce.
     pub(super) fn of(request: &Request) -> io::Result<Body> {
-        if let Some(length) = request.header("content-length") {
-            if request.is_chunked() {
+        Body::announced(request.header("content-length"), request.is_chunked())
+    }
+
+    /// The body of these headers.
+    pub(super) fn announced(length: Option<&str>, chunked: bool) -> io::Result<Body> {
+        if let Some(length) = length {
+            if chunked {
                 return Err(bad("a content-length and a transfer-encoding"));
             }
             let left = length.parse().map_err(|_| bad("a content-length that is no number"))?;
             return Ok(Body { chunked: false, left, ended: left == 0 });
         }
-        Ok(Body { chunked: request.is_chunked(), left: 0, ended: !request.is_chunked() })
+        Ok(Body { chunked, left: 0, ended: !chunked })
     }
 
     /// Appends what comes next, at most `most` bytes of it.

@@ -7,7 +7,9 @@
 mod answer;
 mod api;
 mod capture;
+mod client;
 mod http;
+mod local;
 mod report;
 mod run;
 mod shell;
@@ -16,7 +18,9 @@ use std::time::{Duration, Instant};
 
 pub(crate) use answer::{Answer, Event, Gate};
 pub(crate) use api::{Route, RuntimeApi};
+pub(crate) use client::{Call, Client, Reply};
 pub(crate) use http::Request;
+pub(crate) use local::{Ended, Local, Running, bootstrap, handler, hello, invoke};
 pub(crate) use report::{Kind, Report, stack_of};
 pub(crate) use run::{Run, Setup, fixture, leftovers, parse_environ, path};
 pub(crate) use shell::{Shell, commands};

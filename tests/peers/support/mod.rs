@@ -4,6 +4,7 @@
 //! everything that it, bootstrap and the handler wrote.
 
 mod cargo_lambda;
+mod client;
 mod emulator;
 mod example;
 mod peer;
@@ -12,6 +13,7 @@ mod scenario;
 mod tool;
 
 pub(crate) use cargo_lambda::CargoLambda;
+pub(crate) use client::{client, output};
 pub(crate) use emulator::Emulator;
 pub(crate) use example::{Example, MOST};
 pub(crate) use peer::{Answer, Peer};

@@ -11,35 +11,35 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::it::support::{binary, eventually, fixture, leftovers, show};
+use super::{binary, eventually, fixture, leftovers, show};
 
 /// A command line of `bootstrap` to be, without Lambda around it.
-pub(super) struct Local {
-    pub(super) args: Vec<OsString>,
-    pub(super) env: Vec<(OsString, OsString)>,
+pub(crate) struct Local {
+    pub(crate) args: Vec<OsString>,
+    pub(crate) env: Vec<(OsString, OsString)>,
     stdin: Vec<u8>,
-    pub(super) dir: TempDir,
-    pub(super) mark: String,
+    pub(crate) dir: TempDir,
+    pub(crate) mark: String,
 }
 
 /// A run that has ended.
-pub(super) struct Ended {
-    pub(super) code: i32,
-    pub(super) stdout: Vec<u8>,
-    pub(super) stderr: String,
-    pub(super) dir: TempDir,
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+    pub(crate) dir: TempDir,
 }
 
 /// A run that goes on.
-pub(super) struct Running {
-    pub(super) child: Child,
-    pub(super) stdin: Option<ChildStdin>,
-    pub(super) dir: TempDir,
-    pub(super) mark: String,
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    pub(crate) stdin: Option<ChildStdin>,
+    pub(crate) dir: TempDir,
+    pub(crate) mark: String,
 }
 
 /// `bootstrap` and these arguments.
-pub(super) fn bootstrap<const N: usize>(args: [&str; N]) -> Local {
+pub(crate) fn bootstrap<const N: usize>(args: [&str; N]) -> Local {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let mark = format!("{}-local-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let dir = tempfile::Builder::new().prefix("bootstrap-test-").tempdir().unwrap();
@@ -53,7 +53,7 @@ pub(super) fn bootstrap<const N: usize>(args: [&str; N]) -> Local {
 }
 
 /// `bootstrap invoke` and these arguments, with a timeout that no busy machine uses up where they have none.
-pub(super) fn invoke<const N: usize>(args: [&str; N]) -> Local {
+pub(crate) fn invoke<const N: usize>(args: [&str; N]) -> Local {
     let mut local = bootstrap(["invoke"]);
     if !args.contains(&"--timeout") {
         local.args.extend(["--timeout", "900"].map(Into::into));
@@ -63,47 +63,47 @@ pub(super) fn invoke<const N: usize>(args: [&str; N]) -> Local {
 }
 
 /// The handler that answers with `{"hello":EVENT}`, byte for byte.
-pub(super) fn hello() -> PathBuf {
+pub(crate) fn hello() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/shell/hello.sh")
 }
 
-pub(super) fn handler(name: &str) -> PathBuf {
+pub(crate) fn handler(name: &str) -> PathBuf {
     fixture("handlers").join(name)
 }
 
 impl Local {
-    pub(super) fn arg(mut self, arg: impl AsRef<OsStr>) -> Local {
+    pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Local {
         self.args.push(arg.as_ref().to_owned());
         self
     }
 
-    pub(super) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Local {
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Local {
         self.env.push((name.into(), value.as_ref().to_owned()));
         self
     }
 
     /// The last of the arguments.
-    pub(super) fn handler(self, path: impl AsRef<Path>) -> Local {
+    pub(crate) fn handler(self, path: impl AsRef<Path>) -> Local {
         self.arg("--").arg(path.as_ref())
     }
 
     /// A runtime of our own in bootstrap's place.
-    pub(super) fn runtime(self, name: &str) -> Local {
+    pub(crate) fn runtime(self, name: &str) -> Local {
         self.env("AWS_LAMBDA_EXEC_WRAPPER", fixture("runtimes").join(name)).handler("none")
     }
 
     /// A file in the run's directory.
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub(super) fn stdin(mut self, bytes: impl AsRef<[u8]>) -> Local {
+    pub(crate) fn stdin(mut self, bytes: impl AsRef<[u8]>) -> Local {
         self.stdin = bytes.as_ref().to_owned();
         self
     }
 
     /// Writes a file into the run's directory, which is its working directory.
-    pub(super) fn file(self, name: &str, mode: u32, contents: impl AsRef<[u8]>) -> Local {
+    pub(crate) fn file(self, name: &str, mode: u32, contents: impl AsRef<[u8]>) -> Local {
         use std::os::unix::fs::PermissionsExt as _;
         let path = self.dir.path().join(name);
         std::fs::write(&path, contents).unwrap();
@@ -111,17 +111,17 @@ impl Local {
         self
     }
 
-    pub(super) fn start(self) -> Running {
+    pub(crate) fn start(self) -> Running {
         let stdout = File::create(self.dir.path().join("stdout")).unwrap();
         self.start_to(stdout.into())
     }
 
-    pub(super) fn start_to(self, stdout: Stdio) -> Running {
+    pub(crate) fn start_to(self, stdout: Stdio) -> Running {
         let stderr = File::create(self.dir.path().join("stderr")).unwrap();
         self.start_with(stdout, stderr.into())
     }
 
-    pub(super) fn start_with(self, stdout: Stdio, stderr: Stdio) -> Running {
+    pub(crate) fn start_with(self, stdout: Stdio, stderr: Stdio) -> Running {
         let binary = binary();
         let mut child = Command::new(&binary)
             .args(&self.args)
@@ -138,7 +138,7 @@ impl Local {
     }
 
     #[track_caller]
-    pub(super) fn run(mut self) -> Ended {
+    pub(crate) fn run(mut self) -> Ended {
         let input = std::mem::take(&mut self.stdin);
         let mut running = self.start();
         let mut stdin = running.stdin.take().unwrap();
@@ -151,53 +151,53 @@ impl Local {
 }
 
 impl Running {
-    pub(super) fn stdout(&self) -> Vec<u8> {
+    pub(crate) fn stdout(&self) -> Vec<u8> {
         std::fs::read(self.dir.path().join("stdout")).unwrap_or_default()
     }
 
-    pub(super) fn stderr(&self) -> String {
+    pub(crate) fn stderr(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(self.dir.path().join("stderr")).unwrap_or_default()).into_owned()
     }
 
-    pub(super) fn story(&self) -> String {
+    pub(crate) fn story(&self) -> String {
         let left = leftovers(&self.mark);
         format!("processes: {left:?}\n---- stdout ----\n{}\n---- stderr ----\n{}\n----", show(&self.stdout()), self.stderr())
     }
 
     #[track_caller]
-    pub(super) fn wait<T>(&self, what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    pub(crate) fn wait<T>(&self, what: &str, ask: impl FnMut() -> Option<T>) -> T {
         eventually(ask).unwrap_or_else(|| panic!("waited in vain for {what}\n{}", self.story()))
     }
 
     #[track_caller]
-    pub(super) fn wait_file(&self, name: &str) {
+    pub(crate) fn wait_file(&self, name: &str) {
         self.wait(name, || self.dir.path().join(name).exists().then_some(()));
     }
 
     /// What the run waits for, in its directory.
-    pub(super) fn touch(&self, name: &str) {
+    pub(crate) fn touch(&self, name: &str) {
         std::fs::write(self.dir.path().join(name), "").unwrap();
     }
 
     /// Waits until this is all of stdout.
     #[track_caller]
-    pub(super) fn wait_stdout(&self, stdout: impl AsRef<[u8]>) {
+    pub(crate) fn wait_stdout(&self, stdout: impl AsRef<[u8]>) {
         let what = format!("{} on stdout", show(stdout.as_ref()));
         self.wait(&what, || (self.stdout() == stdout.as_ref()).then_some(()));
     }
 
     /// Writes a line to stdin, which stays open.
-    pub(super) fn write_line(&mut self, line: &str) {
+    pub(crate) fn write_line(&mut self, line: &str) {
         self.stdin.as_mut().unwrap().write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
-    pub(super) fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_raw(self.child.id().try_into().unwrap()).unwrap(), signal).unwrap();
     }
 
     /// Waits until it has ended with an exit status, and nothing of it is left.
     #[track_caller]
-    pub(super) fn end(mut self) -> Ended {
+    pub(crate) fn end(mut self) -> Ended {
         let status = eventually(|| self.child.try_wait().unwrap());
         let status = status.unwrap_or_else(|| panic!("waited in vain for the end\n{}", self.story()));
         let left = leftovers(&self.mark);
@@ -222,33 +222,33 @@ impl Drop for Running {
 }
 
 impl Ended {
-    pub(super) fn story(&self) -> String {
+    pub(crate) fn story(&self) -> String {
         format!("status: {}\n---- stdout ----\n{}\n---- stderr ----\n{}\n----", self.code, show(&self.stdout), self.stderr)
     }
 
     /// It answered everything, and this is all of stdout.
     #[track_caller]
-    pub(super) fn gives(&self, stdout: impl AsRef<[u8]>) -> &Ended {
+    pub(crate) fn gives(&self, stdout: impl AsRef<[u8]>) -> &Ended {
         assert!(self.code == 0 && self.stdout == stdout.as_ref(), "not {}\n{}", show(stdout.as_ref()), self.story());
         self
     }
 
     #[track_caller]
-    pub(super) fn code(&self, code: i32) -> &Ended {
+    pub(crate) fn code(&self, code: i32) -> &Ended {
         assert_eq!(self.code, code, "{}", self.story());
         self
     }
 
     /// Stderr has this.
     #[track_caller]
-    pub(super) fn says(&self, text: &str) -> &Ended {
+    pub(crate) fn says(&self, text: &str) -> &Ended {
         assert!(self.stderr.contains(text), "{text:?} not on stderr\n{}", self.story());
         self
     }
 
     /// Stderr has this in one of its lines only.
     #[track_caller]
-    pub(super) fn says_once(&self, text: &str) -> &Ended {
+    pub(crate) fn says_once(&self, text: &str) -> &Ended {
         let lines = self.stderr.lines().filter(|line| line.contains(text)).count();
         assert_eq!(lines, 1, "lines on stderr with {text:?}\n{}", self.story());
         self
@@ -256,14 +256,14 @@ impl Ended {
 
     /// The lines of stdout, as JSON.
     #[track_caller]
-    pub(super) fn answers(&self) -> Vec<Value> {
+    pub(crate) fn answers(&self) -> Vec<Value> {
         let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}\n{}", self.story()));
         String::from_utf8_lossy(&self.stdout).lines().map(parse).collect()
     }
 
     /// The one answer, an error: its type and message.
     #[track_caller]
-    pub(super) fn error(&self) -> (String, String) {
+    pub(crate) fn error(&self) -> (String, String) {
         self.code(1);
         let answers = self.answers();
         assert_eq!(answers.len(), 1, "{}", self.story());
@@ -272,11 +272,11 @@ impl Ended {
     }
 
     /// What a file in the run's directory has; nothing where there is none.
-    pub(super) fn file(&self, name: &str) -> String {
+    pub(crate) fn file(&self, name: &str) -> String {
         std::fs::read_to_string(self.dir.path().join(name)).unwrap_or_default()
     }
 
-    pub(super) fn starts(&self) -> usize {
+    pub(crate) fn starts(&self) -> usize {
         self.file("starts").lines().count()
     }
 }

@@ -1,0 +1,126 @@
+//! Who may call: a page of another site in this machine's browser may not.
+//!
+//! A browser tells where a page is from in `Origin` and `Sec-Fetch-Site`. A page whose own name has been pointed at this
+//! machine (DNS rebinding) comes with that name in `Host`.
+
+use std::net::{IpAddr, SocketAddr};
+
+use hyper::HeaderMap;
+
+use super::exception::Exception;
+
+/// Lets a request pass, or refuses it. `authority` is that of its target, where it has one; `listen` is where it came to.
+///
+/// # Errors
+/// It may be a page of another site's.
+pub fn check(headers: &HeaderMap, authority: Option<&str>, listen: SocketAddr) -> Result<(), Exception> {
+    let text = |name: &str| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let host_header = text("host");
+    let is_here = |host: &str| is_loopback(host) || host.parse() == Ok(listen.ip());
+    if listen.ip().is_loopback() {
+        for named in [host_header.as_deref(), authority].into_iter().flatten() {
+            if !is_here(host_of(named)) {
+                return Err(refused(&format!("Host {named}"), "call it as localhost, 127.0.0.1 or the address that --listen has"));
+            }
+        }
+    }
+    if let Some(origin) = text("origin") {
+        let host = origin.split_once("://").map(|(_, rest)| host_of(rest));
+        let same =
+            |host: &str| is_here(host) || host_header.as_deref().is_some_and(|named| host_of(named).eq_ignore_ascii_case(host));
+        if !host.is_some_and(same) {
+            return Err(refused(&format!("Origin {origin}"), "serve the page from localhost"));
+        }
+    }
+    if text("sec-fetch-site").as_deref() == Some("cross-site") {
+        return Err(refused("Sec-Fetch-Site cross-site", "open the address itself, or serve the page from localhost"));
+    }
+    Ok(())
+}
+
+fn refused(what: &str, instead: &str) -> Exception {
+    Exception::AccessDenied(format!("Pages of other sites may not call this function ({what}); {instead}."))
+}
+
+/// A host without its port, and an IPv6 address without its brackets.
+pub fn host_of(authority: &str) -> &str {
+    if let Some((address, _)) = authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return address;
+    }
+    authority.split_once(':').map_or(authority, |(host, _)| host)
+}
+
+fn is_loopback(host: &str) -> bool {
+    let name = host.to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost") || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn passes(listen: &str, headers: &[(&'static str, &'static str)]) -> bool {
+        let headers: HeaderMap =
+            headers.iter().map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect();
+        check(&headers, None, listen.parse().expect("it is an address")).is_ok()
+    }
+
+    const LOOPBACK: &str = "127.0.0.1:9000";
+
+    #[test]
+    fn this_machine_is_called_by_its_own_names() {
+        for host in [
+            "localhost",
+            "localhost:9000",
+            "LOCALHOST:1",
+            "orders.localhost:9000",
+            "127.0.0.1:9000",
+            "127.1.2.3",
+            "[::1]:9000",
+            "[::1]",
+        ] {
+            assert!(passes(LOOPBACK, &[("host", host)]), "{host}");
+        }
+        assert!(passes(LOOPBACK, &[]));
+        for host in [
+            "evil.example",
+            "evil.example:9000",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example:9000",
+            "10.0.0.1",
+            "[::2]:9000",
+            "",
+        ] {
+            assert!(!passes(LOOPBACK, &[("host", host)]), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_target_names_a_host_too() {
+        let listen = LOOPBACK.parse().expect("it is an address");
+        assert!(check(&HeaderMap::new(), Some("localhost:9000"), listen).is_ok());
+        assert!(check(&HeaderMap::new(), Some("evil.example"), listen).is_err());
+    }
+
+    #[test]
+    fn pages_of_this_machine_may_call_and_others_may_not() {
+        for origin in ["http://localhost:3000", "https://127.0.0.1", "http://[::1]:5173"] {
+            assert!(passes(LOOPBACK, &[("host", "localhost:9000"), ("origin", origin)]), "{origin}");
+        }
+        for origin in ["https://evil.example", "null", "http://localhost.evil.example", "", "localhost"] {
+            assert!(!passes(LOOPBACK, &[("host", "localhost:9000"), ("origin", origin)]), "{origin}");
+        }
+        for (site, allowed) in [("none", true), ("same-origin", true), ("same-site", true), ("cross-site", false)] {
+            assert_eq!(passes(LOOPBACK, &[("sec-fetch-site", site)]), allowed, "{site}");
+        }
+    }
+
+    #[test]
+    fn elsewhere_any_host_is_called_but_not_by_other_sites() {
+        assert!(passes("0.0.0.0:9000", &[("host", "build.example:9000"), ("origin", "http://build.example")]));
+        assert!(passes("192.168.0.2:9000", &[("host", "192.168.0.2:9000"), ("origin", "http://192.168.0.2:9000")]));
+        assert!(!passes("0.0.0.0:9000", &[("host", "build.example:9000"), ("origin", "http://evil.example")]));
+    }
+}

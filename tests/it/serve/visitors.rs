@@ -1,0 +1,62 @@
+//! Who may call, and clients that do not behave.
+
+use super::served::{listen, serve, told};
+use crate::it::support::{Call, Client, hello};
+
+#[test]
+fn pages_of_other_sites_may_not_call_and_this_machines_may() {
+    let served = told([]);
+    let call = || Call::invoke("function", r#"[{"response":1}]"#);
+    for (name, value) in
+        [("Host", "evil.example"), ("Origin", "https://evil.example"), ("Origin", "null"), ("Sec-Fetch-Site", "cross-site")]
+    {
+        let message = served.call(&call().header(name, value)).exception(403, "AccessDeniedException");
+        assert!(message.contains(value), "{message}");
+    }
+    assert!(!served.running.stderr().contains("START"), "{}", served.running.story());
+    for (name, value) in [("Host", "localhost:9000"), ("Host", "[::1]"), ("Origin", "http://localhost:3000")] {
+        served.call(&call().header(name, value)).is(200, "1");
+    }
+    served.end();
+}
+
+#[test]
+fn an_address_of_the_network_is_listened_on_with_a_warning() {
+    let warning = "bootstrap: warning: whoever reaches 0.0.0.0:";
+    let local = serve(["--listen", "0.0.0.0:0"]).handler(hello());
+    let served = listen(local);
+    served.wait_stderr(warning);
+    served.call(&Call::invoke("function", "1").header("Host", "build.example")).is(200, "{\"hello\":1}");
+    served.end();
+    let served = told([]);
+    served.invoke(r#"[{"response":1}]"#).is(200, "1");
+    assert!(!served.end().stderr.contains("warning"));
+}
+
+#[test]
+fn slow_and_broken_clients_hurt_nobody() {
+    let served = told([]);
+    let call = Call::invoke("function", r#"[{"response":1}]"#);
+    let mut half_a_head = Client::connect(served.address);
+    half_a_head.write("POST /2015-03-31/functions/function/invo");
+    let mut half_a_body = Client::connect(served.address);
+    let (begin, end) = (r#"[{"response":2"#, "}]");
+    half_a_body.write(Call::invoke("function", format!("{begin}{end}")).head(served.address) + begin);
+    let mut gone = Client::connect(served.address);
+    gone.write(Call::invoke("function", "[1,2]").head(served.address));
+    drop(gone);
+    let mut no_http = Client::connect(served.address);
+    no_http.write("\0\0\0\0 hello\r\n\r\n");
+    assert_eq!(no_http.reply().status, 400);
+    let mut bad_length = Client::connect(served.address);
+    bad_length.write("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n");
+    assert_eq!(bad_length.reply().status, 400);
+    served.call(&call).is(200, "1");
+    // The slow ones are served when they are ready, and so is a connection's second request.
+    half_a_body.write(end);
+    half_a_body.reply().is(200, "2");
+    half_a_head.write(format!("cations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 16\r\n\r\n{}", r#"[{"response":3}]"#));
+    half_a_head.reply().is(200, "3");
+    half_a_head.call(&call).is(200, "1");
+    served.end();
+}
