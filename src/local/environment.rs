@@ -79,12 +79,25 @@ impl Environment {
     /// # Errors
     /// When this machine gives no process, socket or random bytes.
     pub async fn invoke(&self, invocation: Invocation, stream: Option<mpsc::Sender<Part>>) -> anyhow::Result<Invoked> {
+        self.invoke_as(&self.function, invocation, stream).await
+    }
+
+    /// The same with what `function` says of this one invocation: how long it may take.
+    ///
+    /// # Errors
+    /// When this machine gives no process, socket or random bytes.
+    pub async fn invoke_as(
+        &self,
+        function: &Function,
+        invocation: Invocation,
+        stream: Option<mpsc::Sender<Part>>,
+    ) -> anyhow::Result<Invoked> {
         loop {
             let runtime = self.runtime().await?;
             let placed = || {
                 self.opened.send_replace(true);
             };
-            let invoked = runtime.invoke(&self.function, &invocation, stream.clone(), placed).await?;
+            let invoked = runtime.invoke(function, &invocation, stream.clone(), placed).await?;
             if invoked.is_some() {
                 runtime.drain_logs().await;
             }
@@ -101,6 +114,11 @@ impl Environment {
     pub async fn opened(&self) {
         // The sender is ours, so there is no error.
         let _ = self.opened.subscribe().wait_for(|&opened| opened).await;
+    }
+
+    /// The process of the runtime that takes the next event, if there is one.
+    pub async fn process_id(&self) -> Option<i32> {
+        self.runtimes.lock().await.current.as_ref().and_then(|runtime| runtime.process_id())
     }
 
     /// Ends the runtime, and waits for its end. Once `hurry` resolves it is killed at once.

@@ -83,6 +83,11 @@ impl Process {
         }
     }
 
+    /// Its id, if it has not been waited for: after that its id may be another's.
+    pub fn id(&self) -> Option<i32> {
+        self.pid.filter(|_| self.end.borrow().is_none()).map(Pid::as_raw_nonzero).map(i32::from)
+    }
+
     /// Whether it has ended by now, known here or only to the kernel.
     pub fn has_ended(&self) -> bool {
         let no_hang = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
