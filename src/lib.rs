@@ -54,6 +54,7 @@
 //! | waiting for a deadline, cheaply | [`timer`] |
 //! | what becomes of freed memory | [`memory`] |
 //! | Lambda on a laptop: `bootstrap invoke` | [`local`] |
+//! | whether a handler keeps the protocol: `bootstrap check` | [`local::check`], [`local::check::rules`] for the rules |
 //!
 //! # Invariants, each an absence
 //!

@@ -148,7 +148,7 @@ mod tests {
 
     fn function(arguments: &[&str], inherited: &[(&str, &str)]) -> Function {
         let arguments = ["bootstrap", "invoke"].iter().chain(arguments).map(OsString::from);
-        let Command::Invoke(invoke) = parse(arguments).expect("the command line is good");
+        let Command::Invoke(invoke) = parse(arguments).expect("the command line is good") else { panic!("it is no invoke") };
         let inherited = inherited.iter().map(|(name, value)| (name.into(), value.into()));
         Function::new(&invoke.function, invoke.concurrency, inherited, OsStr::new("/here"), UNIX_EPOCH, "0123")
             .expect("a handler is named")

@@ -9,10 +9,12 @@
 //!                                                   '---------'-- this same binary as the runtime, which runs the handler
 //! ```
 //!
-//! Nothing here knows JSON lines or handlers, and nothing of the runtime is called.
+//! Nothing here knows JSON lines or handlers, and nothing of the runtime is called. The one exception is [`check`], which also
+//! talks to a handler itself: it is to see what the runtime hides, or mends.
 
 pub mod answer;
 pub mod api;
+pub mod check;
 pub mod console;
 pub mod environment;
 pub mod events;
