@@ -44,6 +44,8 @@ struct Kept {
     bytes: Vec<u8>,
     /// Where the first line begins that nobody has taken.
     taken: usize,
+    /// Nobody has the other end any more.
+    ended: bool,
 }
 
 /// A handler's process. Its group is killed where this is dropped before its end.
@@ -159,6 +161,11 @@ impl Channels {
         timeout_at(end, self.heard.notified()).await.is_ok()
     }
 
+    /// Whether there is nothing more to be heard.
+    pub fn have_ended(&self) -> bool {
+        self.kept.iter().all(|(_, kept)| lock(kept).ended)
+    }
+
     /// Waits until it says nothing and its processes do nothing.
     pub async fn rest(&self) {
         let end = Instant::now() + REST;
@@ -225,6 +232,7 @@ async fn keep(pipe: pipe::Receiver, kept: Arc<Mutex<Kept>>, heard: Arc<Notify>) 
         }
         heard.notify_one();
     }
+    lock(&kept).ended = true;
     heard.notify_one();
 }
 

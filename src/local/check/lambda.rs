@@ -34,7 +34,7 @@ const FREEZE: Duration = Duration::from_millis(400);
 const SHORT: Duration = Duration::from_millis(500);
 
 /// How long to wait until processes are at rest, or gone.
-const REST: Duration = Duration::from_secs(10);
+const REST: Duration = Duration::from_secs(2);
 
 /// Between two looks at the processes.
 const LOOK: Duration = Duration::from_millis(20);
@@ -75,15 +75,17 @@ impl Lambda {
     /// When this machine gives no process, socket or random bytes.
     pub async fn observe(&self) -> anyhow::Result<Seen> {
         let begun = Instant::now();
-        let (answer, took) = tokio::join!(self.answer(self.sample.clone()), async {
+        let (mut answering, mut opened) = (Box::pin(self.answer(self.sample.clone())), Box::pin(self.environment.opened()));
+        let mut took = None;
+        let answer = loop {
             tokio::select! {
-                () = self.environment.opened() => {}
-                // A handler that does not start never takes one.
-                () = sleep(self.function.init_limit + self.function.timeout) => {}
+                biased;
+                () = &mut opened, if took.is_none() => took = Some(begun.elapsed()),
+                answer = &mut answering => break answer?,
             }
-            begun.elapsed()
-        });
-        let answer = answer?;
+        };
+        // A handler that does not start never takes an event.
+        let took = took.unwrap_or_else(|| begun.elapsed());
         let error = match &answer {
             Answer::InitError(document) => Some(told(document)),
             _ => None,

@@ -32,6 +32,8 @@ const SHOWN: usize = 160;
 struct Dialogue<'a> {
     function: &'a Function,
     mode: Mode,
+    /// All that the handler writes comes on one channel.
+    merged: bool,
     channels: Channels,
     /// The messages without an answer, and whether their streams are open.
     owed: BTreeMap<String, bool>,
@@ -74,7 +76,7 @@ pub async fn observe(function: &Function, mode: Mode, sample: &str) -> anyhow::R
         dialogue.idle.insert(request);
         dialogue.channels.write(nothing.as_bytes(), function.timeout).await;
         if !dialogue.ask(sample).await? {
-            dialogue.to_nothing.push("nothing more: the next event got no answer either".to_owned());
+            dialogue.to_nothing.push("no answer to the event after them".to_owned());
         }
         dialogue.channels.rest().await;
         dialogue.absorb();
@@ -172,6 +174,7 @@ impl<'a> Dialogue<'a> {
         Ok(Dialogue {
             function,
             mode,
+            merged,
             channels: Channels::start(function, merged).context("can't start the handler")?,
             owed: BTreeMap::new(),
             past: HashSet::new(),
@@ -218,7 +221,7 @@ impl<'a> Dialogue<'a> {
             if self.owed.is_empty() {
                 return true;
             }
-            if !self.channels.hears(end).await {
+            if self.channels.have_ended() || !self.channels.hears(end).await {
                 self.absorb();
                 return self.owed.is_empty();
             }
@@ -234,6 +237,7 @@ impl<'a> Dialogue<'a> {
             self.uses_reply_fd |= channel == Channel::ReplyFd;
             match (self.mode, channel) {
                 (_, Channel::Stderr) | (Mode::OneShot, _) => {}
+                (Mode::JsonLines, Channel::Stdout) if self.merged => self.reply(&after_a_log(line), Source::Stdout),
                 (Mode::JsonLines, Channel::Stdout) => self.reply(&line, Source::Stdout),
                 (Mode::JsonLines, Channel::ReplyFd) => self.reply(&line, Source::ReplyFd),
                 (Mode::Filter, Channel::Stdout) if self.uses_reply_fd => {}
@@ -346,6 +350,14 @@ async fn left() -> Option<String> {
     let processes = alive()?;
     tree::signal(&processes, Signal::KILL);
     Some(tree::names(&processes))
+}
+
+/// The reply in a line of all channels, which may begin with log output that has no newline: another rule's affair.
+fn after_a_log(line: Bytes) -> Bytes {
+    match memchr::memmem::find(&line, b"{\"id\":") {
+        Some(start) if !line.starts_with(b"{") => line.slice(start..),
+        _ => line,
+    }
 }
 
 /// The epoch's milliseconds so much later.
