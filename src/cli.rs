@@ -48,6 +48,15 @@ pub enum Command {
     /// function URL, for the browser. Each execution environment starts when an event needs it, and has one event at a time.
     /// The log goes to stderr, with Lambda's START, END and REPORT lines. Ctrl-C ends everything.
     Serve(Serve),
+
+    /// Tells whether a handler keeps the protocol
+    ///
+    /// Does to a handler what Lambda will do to it: awkward events, a thousand in a row, a freeze, a deadline, the end. For each
+    /// rule it tells whether it is kept, broken (what was sent, what came, how to mend it), or does not apply. An error reply
+    /// is an answer: a handler may refuse an event.
+    ///
+    /// The exit status is 0 when every rule holds, 1 when one is broken, and 2 for a mistake on the command line.
+    Check(Check),
 }
 
 const STYLES: Styles = Styles::styled()
@@ -160,6 +169,39 @@ pub struct Source {
     /// line on stderr at the end counts them and gives the latencies.
     #[arg(long, value_name = "FILE", help_heading = "The event")]
     pub events: Option<PathBuf>,
+}
+
+/// `bootstrap check`
+#[derive(Debug, Args)]
+#[command(after_help = "With --format json, stdout has one object:
+  {\"kept\":N,\"broken\":N,\"doesNotApply\":N,\"rules\":[{\"id\":…,\"rule\":…,\"verdict\":…,…},…]}
+A verdict is \"kept\", \"broken\" or \"doesNotApply\". A broken rule has \"sent\", \"came\" and \"mend\",
+one that does not apply has the reason as \"note\", and one that is kept may have a \"note\".
+
+Examples:
+  bootstrap check -- examples/shell/hello.sh
+  bootstrap check --event '{\"numbers\":[1]}' --format json -- ./handler | jq '.rules[] | select(.verdict == \"broken\")'")]
+pub struct Check {
+    /// An event that the handler understands, as JSON
+    #[arg(long, value_name = "JSON", default_value = "{}", allow_hyphen_values = true, help_heading = "The check")]
+    pub event: String,
+
+    /// The form of the report
+    #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = "The check")]
+    pub format: CheckFormat,
+
+    /// The function
+    #[command(flatten)]
+    pub function: FunctionOptions,
+}
+
+/// The forms of a check's report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    /// For people
+    Text,
+    /// For scripts: one JSON object
+    Json,
 }
 
 /// What makes a function: its handler and its configuration. All the local commands take these.
@@ -316,13 +358,19 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, N
     let command = cli
         .command
         .ok_or_else(|| NotRun::Usage(UsageError(format!("{NOT_LAMBDA}, and no subcommand says what to do.\n\n{WHAT_TO_DO}"))))?;
-    if let Command::Invoke(invoke) = &command
-        && let Some(event) = &invoke.source.event
-    {
-        check_event(event).map_err(NotRun::Usage)?;
+    let event = match &command {
+        Command::Invoke(invoke) => invoke.source.event.as_ref().map(|event| (event, Some(RAW))),
+        Command::Check(check) => Some((&check.event, None)),
+        Command::Serve(_) => None,
+    };
+    if let Some((event, instead)) = event {
+        check_event(event, instead).map_err(NotRun::Usage)?;
     }
     Ok(command)
 }
+
+/// What sends an event that is not JSON.
+const RAW: &str = "\n--raw-event sends it as it is.";
 
 const NOT_LAMBDA: &str = "AWS_LAMBDA_RUNTIME_API is not set, so this is not Lambda";
 
@@ -354,21 +402,22 @@ fn explain(error: clap::Error, arguments: &[OsString]) -> NotRun {
             Some(ContextValue::String(unknown)) => unknown.as_str(),
             _ => "",
         };
-        if let Some(Err(usage)) = event.filter(|_| !unknown.starts_with('-')).map(check_event) {
+        if let Some(Err(usage)) = event.filter(|_| !unknown.starts_with('-')).map(|event| check_event(event, None)) {
             return NotRun::Usage(usage);
         }
     }
     NotRun::Clap(error)
 }
 
-/// Refuses an event that is not JSON, shows the place, and guesses what the shell did.
-fn check_event(event: &str) -> Result<(), UsageError> {
+/// Refuses an event that is not JSON, shows the place, guesses what the shell did, and says what to do `instead`.
+fn check_event(event: &str, instead: Option<&str>) -> Result<(), UsageError> {
     let Err(place) = json::check(event.as_bytes()) else { return Ok(()) };
     Err(UsageError(format!(
-        "--event is not JSON: {}\n\n{}\n{}\n--raw-event sends it as it is.",
+        "--event is not JSON: {}\n\n{}\n{}{}",
         place.message,
         place.excerpt(event.as_bytes()),
         guess(event),
+        instead.unwrap_or_default(),
     )))
 }
 
@@ -448,7 +497,7 @@ mod tests {
     fn invoke(arguments: &[&str]) -> Invoke {
         match parse(["bootstrap", "invoke"].iter().chain(arguments).map(OsString::from)) {
             Ok(Command::Invoke(invoke)) => invoke,
-            Ok(command) => panic!("{command:?}"),
+            Ok(command) => panic!("{arguments:?}: {command:?}"),
             Err(error) => panic!("{arguments:?}: {error:?}"),
         }
     }

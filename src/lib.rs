@@ -55,6 +55,7 @@
 //! | what becomes of freed memory | [`memory`] |
 //! | Lambda on a laptop: `bootstrap invoke` | [`local`] |
 //! | the same for AWS's clients: `bootstrap serve` | [`local::serve`] |
+//! | whether a handler keeps the protocol: `bootstrap check` | [`local::check`], [`local::check::rules`] for the rules |
 //!
 //! # Invariants, each an absence
 //!

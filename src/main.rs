@@ -17,6 +17,7 @@ fn main() -> ExitCode {
     let result = match cli::parse(std::env::args_os()) {
         Ok(Command::Invoke(invoke)) => bootstrap::local::invoke::run(&invoke),
         Ok(Command::Serve(serve)) => bootstrap::local::serve::run(&serve),
+        Ok(Command::Check(check)) => bootstrap::local::check::run(&check),
         Err(NotRun::Usage(usage)) => Err(usage.into()),
         Err(NotRun::Clap(error)) => {
             // Help goes to stdout and may find it closed.

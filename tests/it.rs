@@ -13,6 +13,8 @@ mod it {
     /// The harness. No tests.
     pub(crate) mod support;
 
+    /// `bootstrap check`: the examples pass, and what breaks a rule is caught.
+    mod check;
     /// Section 1: which process runs, with which arguments, environment and working directory.
     mod command;
     /// Several invocations in flight: in several processes, and in one.

@@ -19,6 +19,8 @@ mod peers {
 
     /// cargo-lambda, whose API is at a path and whose deadline is in 1970.
     mod cargo_lambda;
+    /// `bootstrap check` on the Java example.
+    mod check;
     /// The AWS CLI and boto3 call the emulator, as users do.
     mod clients;
     /// AWS's Runtime Interface Emulator.

@@ -78,6 +78,26 @@ impl Console {
         Ok(Console { outputs, stdout })
     }
 
+    /// A console that nobody sees: `logs` gets the runtime's log output, and the rest is dropped.
+    pub fn silent(mut logs: impl FnMut(&[u8]) + Send + 'static) -> Self {
+        let (outputs, mut received) = mpsc::channel(BACKLOG);
+        let (failed, stdout) = watch::channel(None);
+        // It ends with the last handle.
+        tokio::spawn(async move {
+            // As long as this is there, stdout can't be said to have failed.
+            let _failed = failed;
+            while let Some(output) = received.recv().await {
+                match output {
+                    Output::Log(bytes) => logs(&bytes),
+                    // Whoever asked may have been cancelled.
+                    Output::Response(_, Some(done)) | Output::Chunk(_, done) | Output::Done(done) => drop(done.send(())),
+                    Output::Note(_) | Output::Response(_, None) | Output::EndOfStream | Output::Progress(_) => {}
+                }
+            }
+        });
+        Console { outputs, stdout }
+    }
+
     /// Passes the runtime's log output on.
     pub async fn log(&self, bytes: Bytes) {
         self.put(Output::Log(bytes)).await;

@@ -94,6 +94,19 @@ impl Environment {
     /// # Errors
     /// When this machine gives no process, socket or random bytes.
     pub async fn invoke(&self, invocation: Invocation, stream: Option<mpsc::Sender<Part>>) -> anyhow::Result<Invoked> {
+        self.invoke_as(&self.function, invocation, stream).await
+    }
+
+    /// The same with what `function` says of this one invocation: how long it may take.
+    ///
+    /// # Errors
+    /// When this machine gives no process, socket or random bytes.
+    pub async fn invoke_as(
+        &self,
+        function: &Function,
+        invocation: Invocation,
+        stream: Option<mpsc::Sender<Part>>,
+    ) -> anyhow::Result<Invoked> {
         loop {
             let runtime = self.runtime().await?;
             runtime.thaw();
@@ -101,7 +114,7 @@ impl Environment {
                 self.opened.send_replace(true);
                 self.journal.begin(&invocation.request_id);
             };
-            let mut invoked = runtime.invoke(&self.function, &invocation, stream.clone(), placed).await?;
+            let mut invoked = runtime.invoke(function, &invocation, stream.clone(), placed).await?;
             if let Some(invoked) = &mut invoked {
                 invoked.peak_memory = if self.journal.has_platform() { runtime.peak_memory() } else { None };
                 runtime.drain_logs().await;
@@ -143,6 +156,11 @@ impl Environment {
         if let Some(runtime) = runtime {
             runtime.freeze().await;
         }
+    }
+
+    /// The process of the runtime that takes the next event, if there is one.
+    pub async fn process_id(&self) -> Option<i32> {
+        self.runtimes.lock().await.current.as_ref().and_then(|runtime| runtime.process_id())
     }
 
     /// Ends the runtime, and waits for its end. Once `hurry` resolves it is killed at once.

@@ -12,10 +12,12 @@
 //!
 //! `invoke` reads its [events] and prints their answers; [`serve`] has clients of Lambda's.
 //!
-//! Nothing here knows JSON lines or handlers, and nothing of the runtime is called.
+//! Nothing here knows JSON lines or handlers, and nothing of the runtime is called. The one exception is [`check`], which also
+//! talks to a handler itself: it is to see what the runtime hides, or mends.
 
 pub mod answer;
 pub mod api;
+pub mod check;
 pub mod console;
 pub mod environment;
 pub mod event_stream;

@@ -86,6 +86,11 @@ impl Runtime {
         self.prospects().spent || self.process.has_ended()
     }
 
+    /// Its process id, as long as it runs.
+    pub fn process_id(&self) -> Option<i32> {
+        self.process.pid().map(|pid| i32::from(pid.as_raw_nonzero()))
+    }
+
     /// Waits until what it has logged by now is on its way to the console.
     pub async fn drain_logs(&self) {
         self.logs.drain().await;

@@ -245,3 +245,23 @@ fn the_streamed_reply_is_what_its_reader_sees() {
     seen += &format!("\n{}", String::from_utf8_lossy(body.strip_prefix(&[0; 8]).unwrap()));
     assert_eq!(seen, shown);
 }
+
+#[test]
+fn the_check_tells_what_is_shown() {
+    let section = between("\n## check\n", "\n## ");
+    let command = section.trim_start().lines().next().unwrap();
+    let output = shell().run(&command.replace("bootstrap check ", "bootstrap check --timeout 60 --stop-grace-ms 60000 "));
+    let report = String::from_utf8_lossy(&output.stdout);
+    // The milliseconds differ.
+    let without_numbers = |line: &str| line.replace(|c: char| c.is_ascii_digit(), "");
+    let lines: Vec<String> = report.lines().map(without_numbers).collect();
+    let shown: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("    kept")).collect();
+    assert_eq!(shown.len(), 2);
+    for line in shown {
+        assert!(lines.contains(&without_numbers(&format!("kept{line}"))), "{line}\n{report}");
+    }
+    // What it says of the handler in ten lines.
+    let broken: Vec<&str> = report.lines().filter_map(|line| line.strip_prefix("broken")?.split_whitespace().next()).collect();
+    assert_eq!((output.status.code(), broken), (Some(1), vec!["event-deep", "no-event"]), "{report}");
+    assert!(section.contains("it ends at a blank line, at a message without\nan event, and at what is nested too deeply"));
+}

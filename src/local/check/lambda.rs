@@ -1,0 +1,313 @@
+//! What Lambda does to a handler: events, a freeze and a deadline, through the real runtime in an execution environment.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use rustix::process::Signal;
+use tokio::time::{Instant, sleep};
+
+use super::events::Kind;
+use super::seen::{Freeze, Mode, Outcome, Row, Seen, Start};
+use super::tree::{self, Process};
+use crate::fault::Fault;
+use crate::local::answer::{Answer, Told};
+use crate::local::console::Console;
+use crate::local::environment::{Environment, Invocation};
+use crate::local::function::Function;
+use crate::local::id;
+use crate::local::journal::Journal;
+
+/// How many events come in a row.
+const ROW: usize = 1000;
+
+/// The same where each event starts a process: a thousand would tell no more.
+const ROW_OF_PROCESSES: usize = 20;
+
+/// A slow handler gets no more events in a row when this time is over.
+const ROW_TIME: Duration = Duration::from_secs(5);
+
+/// How long a freeze lasts: longer than a heartbeat or a watchdog of a few hundred milliseconds.
+const FREEZE: Duration = Duration::from_millis(400);
+
+/// The timeout of the event that runs into its deadline.
+const SHORT: Duration = Duration::from_millis(500);
+
+/// How long to wait until processes are at rest, or gone.
+const REST: Duration = Duration::from_secs(2);
+
+/// Between two looks at the processes.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Only so much of the log is kept.
+const MAX_LOG: usize = 4 * 1024 * 1024;
+
+/// A handler in an execution environment.
+#[derive(Debug)]
+pub struct Lambda {
+    /// The function.
+    function: Arc<Function>,
+    /// Where it runs.
+    pub environment: Environment,
+    mode: Mode,
+    sample: Bytes,
+    log: Arc<Mutex<Vec<u8>>>,
+    console: Console,
+}
+
+impl Lambda {
+    /// An environment that has started nothing.
+    pub fn new(function: Arc<Function>, mode: Mode, sample: Bytes) -> Self {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&log);
+        let console = Console::silent(move |bytes| {
+            let mut log = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let room = MAX_LOG.saturating_sub(log.len()).min(bytes.len());
+            log.extend_from_slice(&bytes[..room]);
+        });
+        let environment = Environment::new(Arc::clone(&function), Journal::plain(console.clone()));
+        Lambda { function, environment, mode, sample, log, console }
+    }
+
+    /// Tries everything, as far as the handler answers.
+    ///
+    /// # Errors
+    /// When this machine gives no process, socket or random bytes.
+    pub async fn observe(&self) -> anyhow::Result<Seen> {
+        let begun = Instant::now();
+        let (mut answering, mut opened) = (Box::pin(self.answer(self.sample.clone())), Box::pin(self.environment.opened()));
+        let mut took = None;
+        let answer = loop {
+            tokio::select! {
+                biased;
+                () = &mut opened, if took.is_none() => took = Some(begun.elapsed()),
+                answer = &mut answering => break answer?,
+            }
+        };
+        // A handler that does not start never takes an event.
+        let took = took.unwrap_or_else(|| begun.elapsed());
+        let error = match &answer {
+            Answer::InitError(document) => Some(told(document)),
+            _ => None,
+        };
+        let sample = outcome(&answer, self.mode, false);
+        let log = self.log().await;
+        let warning = log.lines().find(|line| line.contains("the handler is not ready after")).map(str::to_owned);
+        let start = Start { took, limit: self.function.init_limit, warning, error };
+        let mut seen = Seen {
+            mode: self.mode,
+            start,
+            sample,
+            twin: None,
+            awkward: Vec::new(),
+            row: None,
+            freeze: None,
+            deadline: None,
+            warnings: Vec::new(),
+            talk: None,
+            afterwards: None,
+            crowd: None,
+        };
+        if !matches!(seen.sample, Outcome::Fault(..)) {
+            seen.twin = Some(self.sample().await?);
+            for kind in Kind::ALL {
+                seen.awkward.push((kind, outcome(&self.answer(kind.event()).await?, self.mode, true)));
+            }
+            seen.row = Some(self.row().await?);
+            if self.mode != Mode::OneShot {
+                seen.freeze = Some(self.freeze().await?);
+                seen.deadline = self.deadline().await?;
+            }
+        }
+        let log = self.log().await;
+        let doubtful = ["a reply was dropped", "wrote a line to which there is no event"];
+        let warns = |line: &&str| doubtful.iter().any(|words| line.contains(words));
+        seen.warnings = log.lines().filter(warns).map(str::to_owned).collect();
+        Ok(seen)
+    }
+
+    /// The sample event over and over.
+    async fn row(&self) -> anyhow::Result<Row> {
+        let wanted = if self.mode == Mode::OneShot { ROW_OF_PROCESSES } else { ROW };
+        let mut row = Row { wanted, answered: 0, fault: None, memory: None, zombies: None };
+        let leader = self.leader().await;
+        let mut memory = Vec::new();
+        let end = Instant::now() + ROW_TIME;
+        while row.answered < wanted && Instant::now() < end {
+            let outcome = self.sample().await?;
+            if matches!(outcome, Outcome::Fault(..)) {
+                row.fault = Some(outcome);
+                break;
+            }
+            row.answered += 1;
+            if [wanted / 4, wanted / 2, wanted].contains(&row.answered)
+                && let Some(processes) = self.handlers().await
+            {
+                memory.push(tree::memory(&processes));
+            }
+        }
+        let lived_on = leader.is_some() && leader == self.leader().await;
+        row.memory = memory.try_into().ok().filter(|_| lived_on && self.mode != Mode::OneShot);
+        row.zombies = self.zombies().await;
+        Ok(row)
+    }
+
+    /// How many processes the handler leaves to itself as zombies. Those that it is about to wait for are no such.
+    async fn zombies(&self) -> Option<usize> {
+        let mut zombies = usize::MAX;
+        for _ in 0..25 {
+            let runtime = self.environment.process_id().await?;
+            // The runtime waits for its own children.
+            let left = self.handlers().await?.iter().filter(|process| process.is_zombie && process.parent != runtime).count();
+            zombies = zombies.min(left);
+            if zombies == 0 {
+                break;
+            }
+            sleep(LOOK).await;
+        }
+        Some(zombies)
+    }
+
+    /// Stops the whole environment for a while, as Lambda does between events.
+    async fn freeze(&self) -> anyhow::Result<Freeze> {
+        self.rest().await;
+        let (Some(runtime), Some(leader)) = (self.environment.process_id().await, self.leader().await) else {
+            return Ok(Freeze::Unseen);
+        };
+        let Some(frozen) = tree::below(runtime) else { return Ok(Freeze::Unseen) };
+        tree::signal(&frozen, Signal::STOP);
+        sleep(FREEZE).await;
+        tree::signal(&frozen, Signal::CONT);
+        // What it does at the thaw it does before the next event.
+        self.rest().await;
+        let outcome = self.sample().await?;
+        let is_same = self.leader().await == Some(leader);
+        Ok(Freeze::Thawed { is_same, outcome })
+    }
+
+    /// Lets an event run into its deadline, with a handler that is stopped all the while. The answer to the next event; `None`
+    /// where no process can be stopped here.
+    async fn deadline(&self) -> anyhow::Result<Option<Outcome>> {
+        self.rest().await;
+        let (Some(leader), Some(handlers)) = (self.leader().await, self.handlers().await) else { return Ok(None) };
+        tree::signal(&handlers, Signal::STOP);
+        let short = Function { timeout: SHORT, ..(*self.function).clone() };
+        let late = self.environment.invoke_as(&short, self.invocation(self.sample.clone())?, None).await;
+        // Those that were killed don't mind.
+        tree::signal(&handlers, Signal::CONT);
+        late?;
+        let end = Instant::now() + REST;
+        while self.leader().await.is_none_or(|now| now == leader) && Instant::now() < end {
+            sleep(LOOK).await;
+        }
+        self.rest().await;
+        Ok(Some(self.sample().await?))
+    }
+
+    /// Waits until the handler's processes do nothing.
+    async fn rest(&self) {
+        let end = Instant::now() + REST;
+        let mut before = self.handlers().await;
+        while Instant::now() < end {
+            sleep(LOOK).await;
+            let after = self.handlers().await;
+            match (&before, &after) {
+                (Some(before), Some(after)) if !after.is_empty() && tree::were_idle(before, after) => return,
+                (_, None) => return,
+                _ => before = after,
+            }
+        }
+    }
+
+    /// The handler's processes; none where there is no runtime, `None` where there is no telling.
+    async fn handlers(&self) -> Option<Vec<Process>> {
+        match self.environment.process_id().await {
+            Some(runtime) => tree::below(runtime),
+            None => tree::below(i32::MAX),
+        }
+    }
+
+    /// The handler's first process.
+    async fn leader(&self) -> Option<i32> {
+        let runtime = self.environment.process_id().await?;
+        let processes = self.handlers().await?;
+        processes.iter().find(|process| process.parent == runtime && !process.is_zombie).map(|process| process.id)
+    }
+
+    async fn sample(&self) -> anyhow::Result<Outcome> {
+        Ok(outcome(&self.answer(self.sample.clone()).await?, self.mode, false))
+    }
+
+    async fn answer(&self, event: Bytes) -> anyhow::Result<Answer> {
+        Ok(self.environment.invoke(self.invocation(event)?, None).await?.answer)
+    }
+
+    fn invocation(&self, event: Bytes) -> anyhow::Result<Invocation> {
+        Ok(Invocation {
+            request_id: id::uuid().context("no random bytes")?,
+            trace_id: id::trace_id().context("no random bytes")?,
+            client_context: None,
+            tenant_id: None,
+            event,
+        })
+    }
+
+    /// What has been logged so far.
+    async fn log(&self) -> String {
+        self.console.done().await;
+        String::from_utf8_lossy(&self.log.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+}
+
+/// What an answer says of the handler. An `awkward` event may be refused, and where a program's only way to refuse one is to
+/// end, that is what it does.
+fn outcome(answer: &Answer, mode: Mode, awkward: bool) -> Outcome {
+    let document = match answer {
+        Answer::Response(_) | Answer::Streamed => return Outcome::Response,
+        Answer::Error(document) => document,
+        Answer::InitError(document) | Answer::PlatformError(document) => {
+            let Told { error_type, error_message } = Answer::told(document);
+            return Outcome::Fault(error_type, error_message);
+        }
+    };
+    let Told { error_type, error_message } = Answer::told(document);
+    let ends_to_refuse =
+        awkward && mode != Mode::JsonLines && error_type == "Runtime.ExitError" && error_message.contains("exit status");
+    // The last two leave the handler alone: the event never reached it, or its response is too large for Lambda.
+    let is_refusal = matches!(error_type.as_str(), "Function.InvalidEvent" | "Function.ResponseSizeTooLarge");
+    if !ends_to_refuse && !is_refusal && Fault::ERROR_TYPES.contains(&error_type.as_str()) {
+        Outcome::Fault(error_type, error_message)
+    } else {
+        Outcome::Refused(error_type)
+    }
+}
+
+fn told(document: &[u8]) -> String {
+    let Told { error_type, error_message } = Answer::told(document);
+    format!("{error_type}: {error_message}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_an_answer_and_a_fault_is_none() {
+        let of = |error_type: &str, message: &str, mode, awkward| {
+            outcome(&Answer::Error(Answer::document(error_type, message)), mode, awkward)
+        };
+        let refused = |error_type: &str| Outcome::Refused(error_type.to_owned());
+        let fault = |error_type: &str, message: &str| Outcome::Fault(error_type.to_owned(), message.to_owned());
+        let exit = "the handler ended with exit status 5";
+        for mode in [Mode::JsonLines, Mode::Filter, Mode::OneShot] {
+            assert_eq!(of("KeyError", "'name'", mode, true), refused("KeyError"));
+            assert_eq!(of("Function.Timeout", "x", mode, true), fault("Function.Timeout", "x"));
+            assert_eq!(of("Runtime.ExitError", "SIGSEGV", mode, true), fault("Runtime.ExitError", "SIGSEGV"));
+            assert_eq!(of("Runtime.ExitError", exit, mode, false), fault("Runtime.ExitError", exit));
+        }
+        assert_eq!(of("Runtime.ExitError", exit, Mode::JsonLines, true), fault("Runtime.ExitError", exit));
+        assert_eq!(of("Runtime.ExitError", exit, Mode::Filter, true), refused("Runtime.ExitError"));
+        assert_eq!(of("Function.InvalidEvent", "x", Mode::Filter, true), refused("Function.InvalidEvent"));
+    }
+}

@@ -1,0 +1,121 @@
+//! `bootstrap check`: tells a handler's author whether the handler keeps the protocol.
+//!
+//! ```text
+//!     lambda    through the real runtime ---.
+//!                                            >---> seen ---> rules ---> report
+//!     talk      on the handler's channels --'      data      data
+//! ```
+//!
+//! Of the protocol's rooms this uses what is pure: how a line is read.
+
+pub mod channels;
+pub mod events;
+pub mod lambda;
+pub mod report;
+pub mod rules;
+pub mod seen;
+pub mod talk;
+pub mod tree;
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+
+use self::lambda::Lambda;
+use self::report::Report;
+use self::rules::RULES;
+use self::seen::{Mode, Seen};
+use super::function::Function;
+use super::id;
+use crate::cli::{self, CheckFormat};
+use crate::signal::{self, Stop};
+
+/// Runs the command. The exit status: 0 when every rule holds, 1 when one is broken, 128 and its number after a signal.
+///
+/// # Errors
+/// A [`cli::UsageError`], or a fault of this machine's.
+pub fn run(options: &cli::Check) -> anyhow::Result<ExitCode> {
+    let directory = std::env::current_dir().context("can't tell the current directory")?;
+    let stream = id::hex().context("no random bytes")?;
+    let inherited = std::env::vars_os();
+    let function = Function::new(&options.function, None, 1, inherited, directory.as_os_str(), SystemTime::now(), &stream)?;
+    // What a handler leaves behind becomes ours, so that it can be seen, and ended.
+    #[cfg(target_os = "linux")]
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).context("can't adopt processes")?;
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("can't start an event loop")?;
+    let status = runtime.block_on(check(options, Arc::new(function)));
+    runtime.shutdown_background();
+    status.map(ExitCode::from)
+}
+
+async fn check(options: &cli::Check, function: Arc<Function>) -> anyhow::Result<u8> {
+    let stop = signal::stop().context("can't listen to signals")?;
+    let mode = match function.variable("BOOTSTRAP_MODE") {
+        "filter" => Mode::Filter,
+        "oneshot" => Mode::OneShot,
+        _ => Mode::JsonLines,
+    };
+    let lambda = Lambda::new(Arc::clone(&function), mode, Bytes::from(options.event.clone()));
+    let observed = tokio::select! {
+        seen = observe(&lambda, &function, mode, &options.event) => Ok(seen?),
+        stop = stop => Err(stop),
+    };
+    match observed {
+        Ok(seen) => {
+            let report = Report { verdicts: RULES.into_iter().map(|rule| (rule, (rule.judge)(&seen))).collect() };
+            let (_, broken, _) = report.counts();
+            let colours = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
+            let text = match options.format {
+                CheckFormat::Text => report.text(colours),
+                CheckFormat::Json => report.json(),
+            };
+            let mut stdout = io::stdout();
+            stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("writing to stdout")?;
+            Ok(u8::from(broken > 0))
+        }
+        Err(stop) => {
+            lambda.environment.stop(signal::stop().context("can't listen to signals")?).await;
+            end_the_rest();
+            Ok(match stop {
+                Stop::HangUp => 129,
+                Stop::Interrupt => 130,
+                Stop::Terminate => 143,
+            })
+        }
+    }
+}
+
+/// All that is to be seen of the handler. What it left behind has ended by then.
+async fn observe(lambda: &Lambda, function: &Function, mode: Mode, sample: &str) -> anyhow::Result<Seen> {
+    let mut seen = lambda.observe().await?;
+    lambda.environment.stop(std::future::pending::<()>()).await;
+    if seen.start.error.is_none() {
+        let talk = talk::observe(function, mode, sample).await?;
+        let concurrency = talk.concurrency;
+        seen.talk = Some(talk);
+        end_the_rest();
+        seen.afterwards = match mode {
+            Mode::JsonLines => Some(talk::afterwards(function, sample).await?),
+            Mode::Filter => Some(talk::terminated(function, sample).await?),
+            Mode::OneShot => None,
+        };
+        end_the_rest();
+        if mode == Mode::JsonLines && concurrency > 1 {
+            seen.crowd = Some(talk::crowd(function, sample, concurrency).await?);
+            end_the_rest();
+        }
+    }
+    Ok(seen)
+}
+
+/// Ends what a handler has started and not ended itself.
+fn end_the_rest() {
+    if let Some(processes) = tree::below(rustix::process::getpid().as_raw_nonzero().get()) {
+        tree::signal(&processes, rustix::process::Signal::KILL);
+    }
+}

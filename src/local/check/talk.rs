@@ -1,0 +1,377 @@
+//! Talks to a handler on its own channels: what a runtime between would hide, or mend.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use rustix::process::Signal;
+use serde::de::IgnoredAny;
+use tokio::time::Instant;
+
+use super::channels::{Channel, Channels};
+use super::seen::{Afterwards, Crowd, End, Mode, Talk};
+use super::tree;
+use crate::local::function::Function;
+use crate::local::id;
+use crate::protocol::reply::{self, Line, Reply, Source, Standing};
+
+/// How many events a handler that takes several gets at a time, at most.
+const CROWD: u32 = 8;
+
+/// After how many replies what is written then is looked at.
+const LOOKS: usize = 3;
+
+/// How long what a handler has left behind may take to be gone by itself.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// How much of a line is shown.
+const SHOWN: usize = 160;
+
+/// A handler and what it owes.
+struct Dialogue<'a> {
+    function: &'a Function,
+    mode: Mode,
+    /// All that the handler writes comes on one channel.
+    merged: bool,
+    channels: Channels,
+    /// The messages without an answer, and whether their streams are open.
+    owed: BTreeMap<String, bool>,
+    past: HashSet<String>,
+    /// The messages that ask for nothing.
+    idle: HashSet<String>,
+    answers: BTreeMap<String, Bytes>,
+    /// Descriptor 3 has been used, so stdout is logs.
+    uses_reply_fd: bool,
+    talk: Talk,
+    to_nothing: Vec<String>,
+    logs: Vec<String>,
+}
+
+/// Everything that one process can show: the answers to odd messages, stray lines, its end at the end of stdin.
+///
+/// # Errors
+/// When this machine gives no process, pipe or random bytes.
+pub async fn observe(function: &Function, mode: Mode, sample: &str) -> anyhow::Result<Talk> {
+    let mut dialogue = Dialogue::start(function, mode, false)?;
+    if mode == Mode::OneShot {
+        dialogue.channels.write(sample.as_bytes(), function.timeout).await;
+        return dialogue.finish().await;
+    }
+    // The runtime watches for the moment when this is read.
+    dialogue.channels.write(b" ", function.timeout).await;
+    let mut answers = dialogue.ask(sample).await?;
+    dialogue.channels.rest().await;
+    dialogue.absorb();
+    if answers && mode == Mode::JsonLines {
+        let request = id::uuid().context("no random bytes")?;
+        let message = dialogue.message(&request, sample, r#","unknownMember":{"id":"unknown","list":[1,null]}"#);
+        let message = message.replacen("\"context\":{", "\"context\":{\"unknownMember\":[{\"id\":\"unknown\"}],", 1);
+        answers = dialogue.say(request, &message).await;
+        dialogue.talk.unknown_answered = Some(answers);
+    }
+    if answers && mode == Mode::JsonLines {
+        let request = id::uuid().context("no random bytes")?;
+        let nothing = format!("\n \n{{\"unknownMember\":true}}\n{{\"id\":\"{request}\",\"context\":{{}}}}\n");
+        dialogue.idle.insert(request);
+        dialogue.channels.write(nothing.as_bytes(), function.timeout).await;
+        if !dialogue.ask(sample).await? {
+            dialogue.to_nothing.push("no answer to the event after them".to_owned());
+        }
+        dialogue.channels.rest().await;
+        dialogue.absorb();
+        let lines = std::mem::take(&mut dialogue.to_nothing);
+        dialogue.talk.to_nothing = Some(lines);
+    }
+    dialogue.talk.unfinished = dialogue.channels.unfinished().map(|(_, text)| shown(text.as_bytes()));
+    dialogue.finish().await
+}
+
+/// What comes after replies, on one pipe, so that the order is certain; then the end at SIGTERM.
+///
+/// # Errors
+/// When this machine gives no process, pipe or random bytes.
+pub async fn afterwards(function: &Function, sample: &str) -> anyhow::Result<Afterwards> {
+    let mut dialogue = Dialogue::start(function, Mode::JsonLines, true)?;
+    dialogue.channels.write(b" ", function.timeout).await;
+    let mut after = Afterwards { lines: Vec::new(), end: None };
+    for _ in 0..LOOKS {
+        if !dialogue.ask(sample).await? {
+            return Ok(after);
+        }
+        dialogue.channels.rest().await;
+        dialogue.absorb();
+        after.lines.append(&mut dialogue.logs);
+        if let Some((_, text)) = dialogue.channels.unfinished() {
+            after.lines.push(shown(text.as_bytes()));
+        }
+    }
+    after.end = Some(dialogue.terminate().await);
+    Ok(after)
+}
+
+/// The end at SIGTERM of a filter.
+///
+/// # Errors
+/// When this machine gives no process, pipe or random bytes.
+pub async fn terminated(function: &Function, sample: &str) -> anyhow::Result<Afterwards> {
+    let mut dialogue = Dialogue::start(function, Mode::Filter, false)?;
+    let end = if dialogue.ask(sample).await? { Some(dialogue.terminate().await) } else { None };
+    Ok(Afterwards { lines: Vec::new(), end })
+}
+
+/// As many events at a time as a handler says that it takes. Two contents that have answers of their own, where there are
+/// such, show whether each answer has the right id.
+///
+/// # Errors
+/// When this machine gives no process, pipe or random bytes.
+pub async fn crowd(function: &Function, sample: &str, concurrency: u32) -> anyhow::Result<Crowd> {
+    let mut dialogue = Dialogue::start(function, Mode::JsonLines, false)?;
+    let mut alone = Vec::new();
+    for event in [sample, "[]"] {
+        let (mut first, mut second) = (None, None);
+        for answer in [&mut first, &mut second] {
+            let request = id::uuid().context("no random bytes")?;
+            let message = dialogue.message(&request, event, "");
+            if dialogue.say(request.clone(), &message).await {
+                *answer = dialogue.answers.get(&request).cloned();
+            }
+        }
+        alone.push(first.filter(|first| Some(first) == second.as_ref()));
+    }
+    let differ = matches!(&alone[..], [Some(one), Some(other)] if one != other);
+
+    let events = usize::try_from(concurrency.min(CROWD)).unwrap_or(1);
+    let mut messages = String::new();
+    let mut asked = Vec::new();
+    for number in 0..events {
+        let request = id::uuid().context("no random bytes")?;
+        let which = number % 2;
+        messages += &dialogue.message(&request, [sample, "[]"][which], "");
+        dialogue.owed.insert(request.clone(), false);
+        asked.push((request, which));
+    }
+    dialogue.channels.write(messages.as_bytes(), function.timeout).await;
+    dialogue.settle(Instant::now() + function.timeout).await;
+    dialogue.channels.rest().await;
+    dialogue.absorb();
+    let mut crowd = Crowd { events, answered: 0, odd: Vec::new(), swapped: None };
+    for (request, which) in asked {
+        let Some(answer) = dialogue.answers.get(&request) else { continue };
+        crowd.answered += 1;
+        if differ && crowd.swapped.is_none() && alone[which].as_ref() != Some(answer) && alone[1 - which].as_ref() == Some(answer) {
+            let due = alone[which].as_deref().unwrap_or_default();
+            crowd.swapped = Some((shown(answer), shown(due)));
+        }
+    }
+    crowd.odd.append(&mut dialogue.talk.foreign);
+    crowd.odd.append(&mut dialogue.talk.repeated);
+    Ok(crowd)
+}
+
+impl<'a> Dialogue<'a> {
+    fn start(function: &'a Function, mode: Mode, merged: bool) -> anyhow::Result<Self> {
+        Ok(Dialogue {
+            function,
+            mode,
+            merged,
+            channels: Channels::start(function, merged).context("can't start the handler")?,
+            owed: BTreeMap::new(),
+            past: HashSet::new(),
+            idle: HashSet::new(),
+            answers: BTreeMap::new(),
+            uses_reply_fd: false,
+            talk: Talk { concurrency: 1, ..Talk::default() },
+            to_nothing: Vec::new(),
+            logs: Vec::new(),
+        })
+    }
+
+    /// The line for an event, with something before the closing brace.
+    fn message(&self, request: &str, event: &str, more: &str) -> String {
+        let event = event.replace(['\n', '\r'], " ");
+        if self.mode == Mode::Filter {
+            return event + "\n";
+        }
+        let deadline = epoch_ms(self.function.timeout);
+        let arn = serde_json::json!(self.function.arn);
+        let name = serde_json::json!(self.function.name);
+        let context = format!("\"deadlineMs\":{deadline},\"invokedFunctionArn\":{arn},\"functionName\":{name}");
+        format!("{{\"id\":\"{request}\",\"context\":{{{context}}},\"event\":{event}{more}}}\n")
+    }
+
+    /// Sends an event and waits for its answer. Whether that came.
+    async fn ask(&mut self, event: &str) -> anyhow::Result<bool> {
+        let request = id::uuid().context("no random bytes")?;
+        let message = self.message(&request, event, "");
+        Ok(self.say(request, &message).await)
+    }
+
+    async fn say(&mut self, request: String, message: &str) -> bool {
+        let end = Instant::now() + self.function.timeout;
+        self.owed.insert(request, false);
+        self.channels.write(message.as_bytes(), self.function.timeout).await;
+        self.settle(end).await
+    }
+
+    /// Waits until nothing is owed. Whether it came to that.
+    async fn settle(&mut self, end: Instant) -> bool {
+        loop {
+            self.absorb();
+            if self.owed.is_empty() {
+                return true;
+            }
+            if self.channels.have_ended() || !self.channels.hears(end).await {
+                self.absorb();
+                return self.owed.is_empty();
+            }
+        }
+    }
+
+    /// Takes in what has come.
+    fn absorb(&mut self) {
+        while let Some((channel, line)) = self.channels.take_line() {
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            self.uses_reply_fd |= channel == Channel::ReplyFd;
+            match (self.mode, channel) {
+                (_, Channel::Stderr) | (Mode::OneShot, _) => {}
+                (Mode::JsonLines, Channel::Stdout) if self.merged => self.reply(&after_a_log(line), Source::Stdout),
+                (Mode::JsonLines, Channel::Stdout) => self.reply(&line, Source::Stdout),
+                (Mode::JsonLines, Channel::ReplyFd) => self.reply(&line, Source::ReplyFd),
+                (Mode::Filter, Channel::Stdout) if self.uses_reply_fd => {}
+                (Mode::Filter, _) => match self.owed.pop_first() {
+                    Some((request, _)) => self.conclude(request, line),
+                    // Lines before the first message are log lines.
+                    None if self.past.is_empty() => {}
+                    None => self.talk.repeated.push(shown(&line)),
+                },
+            }
+        }
+    }
+
+    fn reply(&mut self, line: &Bytes, source: Source) {
+        let standing = |id: &str| match self.owed.get(id) {
+            Some(&streaming) => Standing::InFlight { streaming },
+            None if self.past.contains(id) || self.idle.contains(id) => Standing::Past,
+            None => Standing::Unknown,
+        };
+        match reply::read(line, source, standing) {
+            Line::Reply(id, Reply::Stream(_)) => drop(self.owed.insert(id, true)),
+            Line::Reply(_, Reply::Chunk(_)) => {}
+            Line::Reply(id, Reply::Response(value)) => {
+                self.owed.remove(&id);
+                self.conclude(id, value);
+            }
+            Line::Reply(id, Reply::Error(_) | Reply::End) | Line::Malformed(id, _) => {
+                self.owed.remove(&id);
+                // Its error is told apart from others by its kind only: times and ids may stand in it.
+                self.conclude(id, Bytes::from_static(b"an error"));
+            }
+            Line::Stale { id, .. } if self.idle.contains(&id) => self.to_nothing.push(shown(line)),
+            Line::Stale { id, .. } if self.past.contains(&id) => self.talk.repeated.push(shown(line)),
+            Line::Stale { .. } => self.talk.foreign.push(shown(line)),
+            Line::Ready { concurrency, .. } => self.talk.concurrency = concurrency,
+            Line::NotReady(_) | Line::Surplus => {}
+            Line::Garbage(what) => self.talk.stray.push(what),
+            Line::Log => self.log(line),
+        }
+    }
+
+    /// A line that the runtime takes for a log line, and whether it was meant to be one.
+    fn log(&mut self, line: &[u8]) {
+        self.logs.push(shown(line));
+        let members: Option<BTreeMap<String, IgnoredAny>> = serde_json::from_slice(line).ok();
+        let text = String::from_utf8_lossy(line);
+        match members {
+            Some(members) => {
+                let has = |name| members.contains_key(name);
+                // A log line of JSON may have an id and an error of its own, but not these.
+                let replies = ["response", "stream", "chunk", "chunkBase64", "end"].into_iter().any(has);
+                if has("id") && (replies || (has("error") && members.len() == 2)) {
+                    self.talk.foreign.push(shown(line));
+                } else if (replies && members.len() == 1) || has("ready") {
+                    self.talk.stray.push(shown(line));
+                }
+            }
+            None => {
+                let known = self.owed.keys().chain(&self.past).any(|id| text.contains(id.as_str()));
+                if known && ["response", "chunk"].iter().any(|word| text.contains(word)) {
+                    self.talk.stray.push(shown(line));
+                }
+            }
+        }
+    }
+
+    fn conclude(&mut self, request: String, answer: Bytes) {
+        self.logs.clear();
+        self.answers.insert(request.clone(), answer);
+        self.past.insert(request);
+    }
+
+    /// The end of stdin, and what is there after its end.
+    async fn finish(mut self) -> anyhow::Result<Talk> {
+        let limit = self.function.timeout;
+        self.channels.close();
+        let ended = self.channels.ends(limit).await;
+        self.talk.end = Some(End { waited: limit, ended });
+        if ended {
+            self.talk.left = left().await;
+            if self.mode == Mode::OneShot {
+                let unfinished = self.channels.unfinished().filter(|(channel, _)| *channel == Channel::Stderr);
+                self.talk.unfinished = unfinished.map(|(_, text)| shown(text.as_bytes()));
+            }
+        }
+        Ok(std::mem::take(&mut self.talk))
+    }
+
+    /// What the runtime does at its end: the end of stdin, SIGTERM, and a while.
+    async fn terminate(&mut self) -> End {
+        self.channels.close();
+        self.channels.signal(Signal::TERM);
+        let waited = self.function.grace;
+        End { waited, ended: self.channels.ends(waited).await }
+    }
+}
+
+/// The processes that a handler has left, which are ended; `None` where there is no telling.
+async fn left() -> Option<String> {
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let alive = || {
+        let mut processes = tree::below(own)?;
+        processes.retain(|process| !process.is_zombie);
+        Some(processes)
+    };
+    let end = Instant::now() + LINGER;
+    while !alive()?.is_empty() && Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let processes = alive()?;
+    tree::signal(&processes, Signal::KILL);
+    Some(tree::names(&processes))
+}
+
+/// The reply in a line of all channels, which may begin with log output that has no newline: another rule's affair.
+fn after_a_log(line: Bytes) -> Bytes {
+    match memchr::memmem::find(&line, b"{\"id\":") {
+        Some(start) if !line.starts_with(b"{") => line.slice(start..),
+        _ => line,
+    }
+}
+
+/// The epoch's milliseconds so much later.
+fn epoch_ms(later: Duration) -> u128 {
+    let now = std::time::SystemTime::now() + later;
+    now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis())
+}
+
+/// The beginning of a line, for people.
+fn shown(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    let mut shown: String = text.chars().take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    shown
+}

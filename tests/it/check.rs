@@ -1,0 +1,335 @@
+//! `bootstrap check`: the examples pass, and what breaks a rule is caught by that rule.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bootstrap::local::check::rules::RULES;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::support::{binary, eventually, fixture, leftovers, path};
+
+/// An event that is none of the awkward ones.
+const SAMPLE: &str = r#"{"name":"world"}"#;
+
+/// More time than a busy machine takes, where nothing is to be waited for in vain.
+const PATIENT: [&str; 4] = ["--timeout", "60", "--stop-grace-ms", "60000"];
+
+/// A check that goes on.
+struct Running {
+    child: Child,
+    mark: String,
+    dir: TempDir,
+}
+
+/// A check that has ended.
+struct Checked {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+fn start(arguments: &[&str]) -> Running {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let mark = format!("{}-check-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let dir = tempfile::Builder::new().prefix("bootstrap-test-").tempdir().unwrap();
+    let file = |name: &str| std::fs::File::create(dir.path().join(name)).unwrap();
+    let child = Command::new(binary())
+        .arg("check")
+        .args(arguments)
+        .env_clear()
+        .env("PATH", path())
+        .env("TEST_MARK", &mark)
+        .env("TEST_DIR", dir.path())
+        .env("LAMBDA_TASK_ROOT", env!("CARGO_MANIFEST_DIR"))
+        .stdin(Stdio::null())
+        .stdout(file("stdout"))
+        .stderr(file("stderr"))
+        .spawn()
+        .unwrap();
+    Running { child, mark, dir }
+}
+
+impl Running {
+    #[track_caller]
+    fn end(mut self) -> Checked {
+        let status = self.child.wait().unwrap();
+        let read = |name: &str| String::from_utf8(std::fs::read(self.dir.path().join(name)).unwrap()).unwrap();
+        let (stdout, stderr) = (read("stdout"), read("stderr"));
+        let left = eventually(|| leftovers(&self.mark).is_empty().then_some(()));
+        assert!(left.is_some(), "left running: {:?}\n{stdout}\n{stderr}", leftovers(&self.mark));
+        let code = status.code().unwrap_or_else(|| panic!("{status}\n{stdout}\n{stderr}"));
+        Checked { code, stdout, stderr }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        for (pid, _) in leftovers(&self.mark) {
+            let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
+        }
+    }
+}
+
+impl Checked {
+    /// The verdicts of a report in JSON, by rule.
+    #[track_caller]
+    fn verdicts(&self) -> BTreeMap<String, Value> {
+        let report: Value = serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {}\n{}", self.stdout, self.stderr));
+        let rules = report["rules"].as_array().unwrap();
+        rules.iter().map(|rule| (rule["id"].as_str().unwrap().to_owned(), rule.clone())).collect()
+    }
+
+    /// The rules with this verdict.
+    #[track_caller]
+    fn with(&self, verdict: &str) -> Vec<String> {
+        self.verdicts().into_iter().filter(|(_, rule)| rule["verdict"] == verdict).map(|(id, _)| id).collect()
+    }
+
+    /// Nothing is broken, and only these do not apply.
+    #[track_caller]
+    fn passes_but_for(&self, not_applicable: &[&str]) {
+        assert_eq!((self.code, self.with("broken")), (0, Vec::new()), "{}\n{}", self.stdout, self.stderr);
+        assert_eq!(self.with("doesNotApply"), not_applicable, "{}", self.stdout);
+    }
+
+    /// These rules are broken and no other.
+    #[track_caller]
+    fn breaks(&self, rules: &[&str]) -> &Checked {
+        assert_eq!((self.code, self.with("broken")), (1, to_strings(&sorted(rules, &[]))), "{}", self.stdout);
+        for id in rules {
+            let rule = &self.verdicts()[*id];
+            for member in ["rule", "sent", "came", "mend"] {
+                assert!(rule[member].as_str().is_some_and(|text| !text.is_empty()), "{rule}");
+            }
+        }
+        self
+    }
+
+    /// What came, where this rule is broken, has these words.
+    #[track_caller]
+    fn came(&self, rule: &str, words: &str) {
+        let came = self.verdicts()[rule]["came"].as_str().unwrap_or_default().to_owned();
+        assert!(came.contains(words), "{words:?} is not in {came:?}");
+    }
+}
+
+/// A check, its report in JSON.
+#[track_caller]
+fn check(options: &[&str], command: &[&str]) -> Checked {
+    start(&[&["--format", "json"], options, &["--"], command].concat()).end()
+}
+
+/// A check of the handler that breaks this rule, with more options.
+#[track_caller]
+fn breaking_with(rule: &str, options: &[&str]) -> Checked {
+    let handler = fixture("checked/breaks_a_rule.py");
+    check(&[&["--event", SAMPLE], options].concat(), &[handler.to_str().unwrap(), rule])
+}
+
+#[track_caller]
+fn breaking(rule: &str) -> Checked {
+    breaking_with(rule, &PATIENT)
+}
+
+/// The path of an example.
+fn example(name: &str) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
+    file.to_str().unwrap().to_owned()
+}
+
+/// A handler whose answers are awaited no longer than this, since it gives none.
+const IMPATIENT: [&str; 2] = ["--timeout", "2"];
+
+/// The rules that only mode jsonl has.
+const ONLY_JSONL: [&str; 6] = ["concurrency", "log-before-reply", "no-event", "reply-ids", "stray-lines", "unknown-members"];
+
+fn to_strings(ids: &[&str]) -> Vec<String> {
+    ids.iter().map(ToString::to_string).collect()
+}
+
+fn sorted<'a>(ids: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
+    let mut all = [ids, more].concat();
+    all.sort_unstable();
+    all
+}
+
+#[test]
+fn the_shell_example_without_a_parser_passes() {
+    check(&PATIENT, &[&example("shell/hello.sh")]).passes_but_for(&["concurrency"]);
+}
+
+#[test]
+fn the_shell_example_with_jq_passes() {
+    // It starts jq for each event, so its row of events may be cut short, and its memory is not measured then.
+    let checked = check(&[&["--event", r#"{"name":"Zoë"}"#], &PATIENT[..]].concat(), &[&example("shell/greet.sh")]);
+    assert_eq!((checked.code, checked.with("broken")), (0, Vec::new()), "{}", checked.stdout);
+}
+
+#[test]
+fn the_jq_filter_passes() {
+    let filter = ["jq", "--unbuffered", "-cn", "inputs | {hello: .name}"];
+    let options = [&["--mode", "filter", "--event", SAMPLE], &PATIENT[..]].concat();
+    check(&options, &filter).passes_but_for(&sorted(&ONLY_JSONL, &["event-not-json"]));
+}
+
+#[test]
+fn the_one_shot_example_passes() {
+    let options = [&["--mode", "oneshot", "--event", r#"{"text":"x y"}"#], &PATIENT[..]].concat();
+    let own_process = ["deadline", "freeze", "memory", "one-reply", "sigterm", "zombies"];
+    check(&options, &[&example("shell/words.sh")]).passes_but_for(&sorted(&ONLY_JSONL, &own_process));
+}
+
+#[test]
+fn the_streaming_example_passes() {
+    let event = ["--event", r#"{"queryStringParameters":{"n":"12,91"}}"#];
+    check(&[&event, &PATIENT[..]].concat(), &[&example("python-stream/page.py")]).passes_but_for(&["concurrency"]);
+}
+
+#[test]
+fn the_concurrent_example_passes() {
+    let event = ["--event", r#"{"lines":[{"sku":"tea","quantity":2}]}"#];
+    check(&[&event, &PATIENT[..]].concat(), &[&example("node-concurrent/prices.mjs")]).passes_but_for(&[]);
+}
+
+#[test]
+fn a_handler_that_breaks_nothing_passes() {
+    breaking("").passes_but_for(&["concurrency"]);
+}
+
+/// A rule, and the options with which its handler is checked, the rules that it breaks by that, and words of what came.
+type Case = (&'static str, &'static [&'static str], &'static [&'static str], &'static str);
+
+macro_rules! breaks {
+    ($($name:ident: $rule:literal, $options:expr, $broken:expr, $words:literal;)*) => {
+        /// Each rule has a case, so that a new one is not forgotten.
+        const CASES: &[Case] = &[$(($rule, $options, $broken, $words)),*];
+
+        $(
+            #[test]
+            fn $name() {
+                breaking_with($rule, $options).breaks($broken).came($broken[0], $words);
+            }
+        )*
+    };
+}
+
+breaks! {
+    a_slow_start_is_caught: "start", &["--timeout", "60", "--init-timeout-ms", "100"], &["start"], "not ready after 100 ms";
+    no_answer_is_caught: "answer", &PATIENT, &["answer"], "exit status 3";
+    a_line_reader_that_splits_at_u2028_is_caught: "event-unicode", &PATIENT, &["event-unicode"], "exit status 3";
+    a_parser_without_all_escapes_is_caught: "event-escapes", &PATIENT, &["event-escapes"], "exit status 3";
+    a_number_too_large_is_caught: "event-numbers", &PATIENT, &["event-numbers"], "exit status 3";
+    a_recursion_too_deep_is_caught: "event-deep", &PATIENT, &["event-deep"], "exit status 3";
+    a_stumble_over_null_is_caught: "event-null", &PATIENT, &["event-null"], "exit status 3";
+    a_stumble_over_a_scalar_is_caught: "event-scalar", &PATIENT, &["event-scalar"], "exit status 3";
+    a_stumble_over_an_empty_object_is_caught: "event-empty", &PATIENT, &["event-empty"], "exit status 3";
+    a_line_too_long_is_caught: "event-large", &PATIENT, &["event-large"], "exit status 3";
+    a_stumble_over_white_space_is_caught: "event-pretty", &PATIENT, &["event-pretty"], "exit status 3";
+    a_stumble_over_base64_is_caught: "event-not-json", &PATIENT, &["event-not-json"], "exit status 3";
+    an_event_dropped_for_its_content_is_caught: "same-event", &PATIENT, &["same-event", "many-events", "unknown-members"], "exit status 3";
+    what_is_used_up_is_caught: "many-events", &PATIENT, &["many-events"], "exit status 3";
+    a_leak_is_caught: "memory", &PATIENT, &["memory"], "MB at the end";
+    zombies_are_caught: "zombies", &PATIENT, &["zombies"], "waited for by nobody";
+    a_stumble_over_unknown_members_is_caught: "unknown-members", &PATIENT, &["unknown-members"], "no reply";
+    a_reply_to_no_event_is_caught: "no-event", &PATIENT, &["no-event"], "\"response\": null";
+    another_id_is_caught: "reply-ids", &PATIENT, &["reply-ids"], "\"another\"";
+    a_repeated_reply_is_caught: "one-reply", &PATIENT, &["one-reply"], "\"response\": 1";
+    a_stray_line_is_caught: "stray-lines", &PATIENT, &["stray-lines"], "{\"response\":1}";
+    a_late_log_line_is_caught: "log-before-reply", &PATIENT, &["log-before-reply"], "too late";
+    a_log_line_without_newline_is_caught: "log-lines", &PATIENT, &["log-lines"], "no newline";
+    a_handler_that_stays_is_caught: "end-of-stdin", &IMPATIENT, &["end-of-stdin"], "still there after 2.0 seconds";
+    a_deaf_ear_for_sigterm_is_caught: "sigterm", &["--timeout", "60"], &["sigterm"], "still there after 0.2 seconds";
+    a_watchdog_is_caught: "freeze", &PATIENT, &["freeze"], "another took its place";
+    a_lock_that_stays_is_caught: "deadline", &PATIENT, &["deadline"], "exit status 1";
+    mixed_ids_are_caught: "concurrency", &PATIENT, &["concurrency"], "with the id of an event whose response is";
+}
+
+#[test]
+fn each_rule_has_a_handler_that_breaks_it() {
+    let cases: Vec<&str> = CASES.iter().map(|(rule, ..)| *rule).collect();
+    let rules: Vec<&str> = RULES.iter().map(|rule| rule.id).collect();
+    assert_eq!(sorted(&cases, &[]), sorted(&rules, &[]));
+    assert!(CASES.iter().all(|(rule, _, broken, _)| broken.contains(rule)));
+}
+
+#[test]
+fn unknown_members_of_the_context_count_too() {
+    breaking("unknown-members-of-the-context").breaks(&["unknown-members"]);
+}
+
+#[test]
+fn a_reply_that_is_no_json_is_a_stray_line() {
+    breaking("stray-words").breaks(&["stray-lines"]).came("stray-lines", "'response': 1");
+}
+
+#[test]
+fn a_process_left_behind_is_caught_and_ended() {
+    // The runtime gives what a handler leaves behind the whole grace period.
+    let options = ["--timeout", "60", "--stop-grace-ms", "5000"];
+    breaking_with("what-is-left", &options).breaks(&["end-of-stdin"]).came("end-of-stdin", "left behind sleep (");
+    let daemon = "cat; setsid sleep 600 </dev/null >/dev/null 2>&1 &";
+    check(&[&["--mode", "oneshot"], &options[..]].concat(), &["sh", "-c", daemon])
+        .breaks(&["end-of-stdin"])
+        .came("end-of-stdin", "left behind sleep (");
+}
+
+#[test]
+fn a_filter_with_two_lines_for_an_event_is_caught() {
+    let twice = "while IFS= read -r line; do printf '%s\\n%s\\n' \"$line\" \"$line\"; done";
+    let options = [&["--mode", "filter", "--event", SAMPLE], &PATIENT[..]].concat();
+    let checked = check(&options, &["sh", "-c", twice]);
+    assert_eq!(checked.code, 1);
+    assert!(checked.with("broken").contains(&"one-reply".to_owned()), "{}", checked.stdout);
+    checked.came("one-reply", SAMPLE);
+}
+
+#[test]
+fn a_handler_that_does_not_start_is_told_and_the_rest_is_not_tried() {
+    let checked = check(&PATIENT, &["./there/is/none"]);
+    checked.breaks(&["answer", "start"]).came("start", "Runtime.HandlerNotFound");
+    assert_eq!(checked.with("kept"), Vec::<String>::new());
+}
+
+#[test]
+fn the_text_is_for_people() {
+    let broken = start(
+        &[&["--event", "null"], &PATIENT[..], &["--", fixture("checked/breaks_a_rule.py").to_str().unwrap(), "event-null"]]
+            .concat(),
+    );
+    let broken = broken.end();
+    assert_eq!(broken.code, 1, "{}\n{}", broken.stdout, broken.stderr);
+    let lines: Vec<&str> = broken.stdout.lines().collect();
+    let at = lines.iter().position(|line| *line == "broken  answer            It answers the sample event").unwrap();
+    let words: Vec<&str> = lines[at + 1..at + 4].iter().map(|line| line.split_whitespace().next().unwrap()).collect();
+    assert_eq!(words, ["sent", "came", "mend"], "{}", broken.stdout);
+    assert!(lines.last().unwrap().starts_with("28 rules: "), "{}", broken.stdout);
+    assert!(!broken.stdout.contains('\x1b'), "no colours in a file");
+}
+
+#[test]
+fn mistakes_on_the_command_line_are_told_and_nothing_is_run() {
+    for (arguments, told) in [
+        (&["--event", "{name: world}", "--", "sh"][..], "--event is not JSON"),
+        (&["--format", "xml", "--", "sh"][..], "--format"),
+        (&["--mode", "lines", "--", "sh"][..], "--mode"),
+        (&[][..], "no handler to run"),
+    ] {
+        let ended = start(arguments).end();
+        assert!(ended.code == 2 && ended.stderr.contains(told) && ended.stdout.is_empty(), "{}\n{}", ended.code, ended.stderr);
+    }
+}
+
+#[test]
+fn ctrl_c_ends_the_check_and_the_handler() {
+    let running = start(&["--timeout", "900", "--", "sh", "-c", "read -r line; touch \"$TEST_DIR/asked\"; sleep 900"]);
+    eventually(|| running.dir.path().join("asked").exists().then_some(())).expect("the handler gets an event");
+    kill_process(Pid::from_raw(running.child.id().try_into().unwrap()).unwrap(), Signal::INT).unwrap();
+    let ended = running.end();
+    assert_eq!((ended.code, ended.stdout.as_str()), (130, ""), "{}", ended.stderr);
+}
