@@ -109,9 +109,9 @@ impl InFlight {
                 let _ = answer.send(Answer { outcome, log_until, settled });
             }
             Owed::Stream(outlet, _) => match conclusion {
-                Conclusion::Error(document) => outlet.end(End { error: Some(document), log_until, settled }),
+                Conclusion::Error(document) => outlet.end(End { error: Some(document), log_until }, settled),
                 // A response in an open stream is malformed too.
-                Conclusion::StreamEnd | Conclusion::Response(_) => outlet.end(End { error: None, log_until, settled }),
+                Conclusion::StreamEnd | Conclusion::Response(_) => outlet.end(End { error: None, log_until }, settled),
                 // To end it would make what was sent look like the whole.
                 Conclusion::Abandoned => drop(outlet),
             },

@@ -32,8 +32,6 @@ pub struct End {
     pub error: Option<ErrorDocument>,
     /// How long the end may wait for the log lines before it.
     pub log_until: Instant,
-    /// As in [`Answer`](crate::handler::Answer).
-    pub settled: Option<oneshot::Receiver<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +42,8 @@ struct Queue {
     /// How many bytes wait.
     waiting: usize,
     end: Option<End>,
+    /// As in [`Answer`](crate::handler::Answer).
+    settled: Option<oneshot::Receiver<()>>,
     /// The handler's end was let go of.
     is_over: bool,
 }
@@ -90,9 +90,11 @@ impl Outlet {
         self.0.filled.notify_one();
     }
 
-    /// Ends the stream.
-    pub fn end(self, end: End) {
-        self.0.queue.borrow_mut().end = Some(end);
+    /// Ends the stream. `settled` is what `/next` must wait for.
+    pub fn end(self, end: End, settled: Option<oneshot::Receiver<()>>) {
+        let queue = &mut *self.0.queue.borrow_mut();
+        queue.end = Some(end);
+        queue.settled = settled;
     }
 
     /// Whether so much waits that no more should be read.
@@ -147,6 +149,11 @@ impl Parts {
         }
     }
 
+    /// What `/next` must wait for, once the stream has ended.
+    pub fn settled(&self) -> Option<oneshot::Receiver<()>> {
+        self.shared.queue.borrow_mut().settled.take()
+    }
+
     /// Waits until the handler's side is over, whatever still waits here. Cancel safe.
     pub async fn over(&self) {
         while !self.shared.queue.borrow().is_over {
@@ -160,7 +167,7 @@ mod tests {
     use super::*;
 
     fn end() -> End {
-        End { error: None, log_until: Instant::now(), settled: None }
+        End { error: None, log_until: Instant::now() }
     }
 
     #[tokio::test]
@@ -170,7 +177,7 @@ mod tests {
         for chunk in [Bytes::from_static(b"a"), Bytes::new(), Bytes::from_static(b"b"), large.clone(), Bytes::from_static(b"c")] {
             outlet.chunk(chunk);
         }
-        outlet.end(end());
+        outlet.end(end(), None);
         assert!(matches!(parts.next().await, Some(Part::Chunk(chunk)) if chunk == "ab"));
         assert!(matches!(parts.next().await, Some(Part::Chunk(chunk)) if chunk == large));
         assert!(matches!(parts.next().await, Some(Part::Chunk(chunk)) if chunk == "c"));

@@ -43,15 +43,15 @@ pub async fn post(
         tokio::time::sleep(LAST_PARTS).await;
         format!("its end did not get through within {} s", LAST_PARTS.as_secs())
     };
-    let end = {
+    {
         let mut feed = std::pin::pin!(feed(Unended(Some(body)), head.prelude, &parts, request_id, directory, handlers, logs));
         let mut sent = std::pin::pin!(api.stream(&target, &head.content_type, channel));
         let mut late = std::pin::pin!(late);
-        let (mut end, mut is_answered, mut trouble) = (None, false, None);
-        while !(is_answered && end.is_some()) && trouble.is_none() {
+        let (mut is_fed, mut is_answered, mut trouble) = (false, false, None);
+        while !(is_answered && is_fed) && trouble.is_none() {
             tokio::select! {
                 biased;
-                fed = &mut feed, if end.is_none() => end = Some(fed),
+                () = &mut feed, if !is_fed => is_fed = true,
                 answer = &mut sent, if !is_answered => {
                     is_answered = true;
                     trouble = answer.err();
@@ -63,13 +63,10 @@ pub async fn post(
             let what = format!("POST /invocation/{request_id}/response failed in a stream, whose rest is dropped: {why}");
             logs.warn(Some(request_id), &what);
         }
-        end
-    };
-    match end {
-        Some(end) => end,
-        // Letting go of `feed` has broken the body off; what comes still has to be taken.
-        None => drop_rest(&parts, request_id, handlers, logs).await,
     }
+    // Where that was given up the body has broken off, and what still comes has to be taken.
+    drop_rest(&parts, request_id, handlers, logs).await;
+    parts.settled()
 }
 
 /// The end of a body where it is put in. Unless it is ended, it breaks off: Lambda must not take what was sent for the whole.
@@ -101,7 +98,7 @@ impl Drop for Unended {
     }
 }
 
-/// Puts the parts into the body until the stream ends. Returns what `/next` must wait for.
+/// Puts the parts into the body until the stream ends.
 async fn feed(
     mut body: Unended,
     prelude: Option<Bytes>,
@@ -110,7 +107,7 @@ async fn feed(
     directory: &str,
     handlers: &Handlers,
     logs: &Logs,
-) -> Option<oneshot::Receiver<()>> {
+) {
     if let Some(prelude) = prelude {
         body.send(prelude).await;
     }
@@ -119,13 +116,11 @@ async fn feed(
             Part::Chunk(chunk) => body.send(chunk).await,
             Part::End(end) => {
                 ended(&end, request_id, handlers, logs).await;
-                body.end(end.error.map(|document| trailers(&ErrorBody::new(&document, directory)))).await;
-                return end.settled;
+                return body.end(end.error.map(|document| trailers(&ErrorBody::new(&document, directory)))).await;
             }
         }
     }
     // Broken off, and left to Lambda.
-    None
 }
 
 /// The log lines before a stream's end, and its error.
@@ -137,14 +132,12 @@ async fn ended(end: &End, request_id: &str, handlers: &Handlers, logs: &Logs) {
 }
 
 /// Reads to the end of a stream that nobody takes any more.
-async fn drop_rest(parts: &Parts, request_id: &str, handlers: &Handlers, logs: &Logs) -> Option<oneshot::Receiver<()>> {
+async fn drop_rest(parts: &Parts, request_id: &str, handlers: &Handlers, logs: &Logs) {
     while let Some(part) = parts.next().await {
         if let Part::End(end) = part {
-            ended(&end, request_id, handlers, logs).await;
-            return end.settled;
+            return ended(&end, request_id, handlers, logs).await;
         }
     }
-    None
 }
 
 fn trailers(error: &ErrorBody) -> HeaderMap {
