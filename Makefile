@@ -59,6 +59,10 @@ test-peers: tools build examples $(RESULTS) ## the shipped binary under AWS's em
 	$(call say,testing the shipped binary with real peers)
 	@BOOTSTRAP_TEST_BINARY=$(TARGET)/release/bootstrap cargo test --locked --test peers | tee $(RESULTS)/peers
 
+.PHONY: bench-serve
+bench-serve: tools build ## measure requests a second through `bootstrap serve`, beside RIE and cargo-lambda (needs wrk)
+	@python3 benches/serve.py $(TARGET)/release/bootstrap $(TOOLS)/bin
+
 .PHONY: fmt
 fmt: ## format the sources
 	@cargo fmt
