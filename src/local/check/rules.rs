@@ -39,7 +39,8 @@ const OWN_PROCESS: &str = "in mode oneshot each event has a process of its own";
 const ONLY_JSONL: &str = "only mode jsonl has it";
 const NO_PROC: &str = "it can't be seen on this system, which has no /proc";
 const READ_AS_A_LINE: &str = "Read stdin line by line, split at \\n alone, and decode each line as UTF-8.";
-const REFUSE: &str = "Answer what you don't understand with an error reply; catch what your code throws, around each event.";
+const REFUSE: &str = "Answer what you don't understand with an error reply (in filter and oneshot: end with an exit status), and catch \
+                      what your code throws, around each event.";
 
 /// All rules, in the order in which they are told.
 pub const RULES: [Rule; 28] = [
