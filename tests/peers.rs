@@ -31,4 +31,6 @@ mod peers {
     mod endings;
     /// The AWS CLI, boto3 and curl call `bootstrap serve`.
     mod serve;
+    /// `bootstrap serve` beside the emulator: what is the same, and what is known to differ.
+    mod side_by_side;
 }

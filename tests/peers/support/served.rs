@@ -26,6 +26,10 @@ impl Served {
         Served(running, address)
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.1
+    }
+
     pub(crate) fn endpoint(&self) -> String {
         format!("http://{}", self.1)
     }
