@@ -55,7 +55,7 @@ test-java: examples $(RESULTS) ## the Java example's own checks
 	@$(MAKE) -C $(JAVA) check | tee $(RESULTS)/java
 
 .PHONY: test-peers
-test-peers: tools build examples $(RESULTS) ## the shipped binary under AWS's emulator and cargo-lambda, called by AWS's clients
+test-peers: tools build examples $(RESULTS) ## the shipped binary under AWS's emulator and cargo-lambda, called by AWS's clients and a browser
 	$(call say,testing the shipped binary with real peers)
 	@BOOTSTRAP_TEST_BINARY=$(TARGET)/release/bootstrap cargo test --locked --test peers | tee $(RESULTS)/peers
 

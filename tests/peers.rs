@@ -1,5 +1,5 @@
 //! Tests against programs that are not ours: the real binary and the examples under AWS's own emulator and under
-//! cargo-lambda, called by AWS's own clients.
+//! cargo-lambda, called by AWS's own clients and by a browser.
 //!
 //! `make test` installs these programs and builds the examples; a test that misses one of them fails and says so. Their
 //! place is `target/tools/bin`, or what `PEER_TOOLS` names. `TEST_PATIENCE_MS` and `BOOTSTRAP_TEST_BINARY` mean what they
@@ -17,6 +17,8 @@ mod peers {
     /// The emulator, cargo-lambda, the examples, and what is told of them to each. No tests.
     pub(crate) mod support;
 
+    /// Chromium opens the function URL.
+    mod browser;
     /// cargo-lambda, whose API is at a path and whose deadline is in 1970.
     mod cargo_lambda;
     /// `bootstrap check` on the Java example.
@@ -29,4 +31,6 @@ mod peers {
     mod endings;
     /// The AWS CLI, boto3 and curl call `bootstrap serve`.
     mod serve;
+    /// `bootstrap serve` beside the emulator: what is the same, and what is known to differ.
+    mod side_by_side;
 }

@@ -31,6 +31,10 @@ has_node() {
     [ "${version%%.*}" -ge 18 ]
 }
 
+has_browser() {
+    chromedriver --version && { chromium --version || google-chrome --version; }
+}
+
 look() {
     packages=
     need 'gcc libc6-dev' 'a C compiler, with which Rust links' links
@@ -39,6 +43,7 @@ look() {
     need curl curl curl --version
     need jq jq jq --version
     need nodejs 'Node.js, 18 or later' has_node
+    need 'chromium chromium-driver' 'Chromium, or Chrome, with its ChromeDriver' has_browser
     need shellcheck shellcheck shellcheck --version
 }
 

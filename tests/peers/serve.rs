@@ -1,42 +1,12 @@
 //! `bootstrap serve`, called by AWS's own clients and curl.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::support::{Example, client, output};
-use crate::it_support::{Running, bootstrap, fixture};
-
-/// A served handler, and where it is.
-struct Served(Running, SocketAddr);
-
-impl Served {
-    #[track_caller]
-    fn of(handler: impl AsRef<Path>, name: &str) -> Served {
-        let local = bootstrap(["serve", "--listen", "127.0.0.1:0", "--timeout", "300", "--function-name", name]);
-        let running = local.handler(handler).start();
-        let address =
-            running.wait("the address", || running.stderr().split_once("is at http://")?.1.split_once(';')?.0.parse().ok());
-        Served(running, address)
-    }
-
-    fn endpoint(&self) -> String {
-        format!("http://{}", self.1)
-    }
-
-    fn dir(&self) -> &Path {
-        self.0.dir.path()
-    }
-
-    #[track_caller]
-    fn end(self) {
-        self.0.signal(Signal::INT);
-        self.0.end().code(130);
-    }
-}
+use super::support::{Example, Served, client, output};
+use crate::it_support::fixture;
 
 #[test]
 fn the_aws_cli_invokes_and_gets_the_log() {

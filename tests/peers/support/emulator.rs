@@ -43,6 +43,10 @@ impl Emulator {
         format!("http://{}", self.address)
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Ends it with SIGKILL, so that it can't end bootstrap.
     pub(crate) fn kill(&mut self) {
         self.run.signal(Self::NAME, rustix::process::Signal::KILL);

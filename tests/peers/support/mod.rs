@@ -3,6 +3,7 @@
 //! A peer that is dropped is ended and checked: no process of its run may be left. When a test panics, it prints
 //! everything that it, bootstrap and the handler wrote.
 
+mod browser;
 mod cargo_lambda;
 mod client;
 mod emulator;
@@ -10,8 +11,10 @@ mod example;
 mod peer;
 mod run;
 mod scenario;
+mod served;
 mod tool;
 
+pub(crate) use browser::Browser;
 pub(crate) use cargo_lambda::CargoLambda;
 pub(crate) use client::{client, output};
 pub(crate) use emulator::Emulator;
@@ -19,4 +22,5 @@ pub(crate) use example::{Example, MOST};
 pub(crate) use peer::{Answer, Peer};
 pub(crate) use run::Setup;
 pub(crate) use scenario::{answers, crashes, goes_on_after, moves_megabytes, times_out};
+pub(crate) use served::Served;
 pub(crate) use tool::tool;
