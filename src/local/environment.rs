@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use super::answer::{Answer, Part};
 use super::function::Function;
 use super::journal::Journal;
-use super::runtime::Runtime;
+use super::runtime::{Init, Runtime};
 
 /// One event and what comes with it.
 #[derive(Clone, Debug)]
@@ -107,8 +107,9 @@ impl Environment {
         invocation: Invocation,
         stream: Option<mpsc::Sender<Part>>,
     ) -> anyhow::Result<Invoked> {
+        let mut init = Init::Phase;
         loop {
-            let runtime = self.runtime().await?;
+            let runtime = self.runtime(init).await?;
             runtime.thaw();
             let placed = || {
                 self.opened.send_replace(true);
@@ -125,6 +126,11 @@ impl Environment {
             }
             if let Some(invoked) = invoked {
                 return Ok(invoked);
+            }
+            if runtime.has_overrun() {
+                // Lambda kills what it is and begins again, in the time of the invocation.
+                self.journal.init_overran(self.function.init_limit).await;
+                init = Init::Suppressed;
             }
         }
     }
@@ -182,7 +188,7 @@ impl Environment {
     }
 
     /// The runtime that takes the next event: a fresh one where the one before takes no more.
-    async fn runtime(&self) -> anyhow::Result<Arc<Runtime>> {
+    async fn runtime(&self, init: Init) -> anyhow::Result<Arc<Runtime>> {
         let mut runtimes = self.runtimes.lock().await;
         if let Some(runtime) = runtimes.current.clone() {
             if !self.outdated.swap(false, Ordering::Relaxed) && !runtime.is_spent() {
@@ -193,7 +199,7 @@ impl Environment {
         runtimes.retired().await;
         // What changes while it starts counts again.
         self.outdated.store(false, Ordering::Relaxed);
-        let runtime = Arc::new(Runtime::start(&self.function, &self.journal).await?);
+        let runtime = Arc::new(Runtime::start(&self.function, &self.journal, init).await?);
         runtimes.current = Some(Arc::clone(&runtime));
         Ok(runtime)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
@@ -76,6 +76,13 @@ impl Journal {
             }
         }
         self.console.log(bytes).await;
+    }
+
+    /// The init phase was too long, and its processes were killed.
+    pub async fn init_overran(&self, limit: Duration) {
+        if let Some(own) = &self.platform {
+            self.console.note(platform::init_overran(own.format, SystemTime::now(), limit)).await;
+        }
     }
 
     /// The function gets an event. This waits for nobody: the invocation's clock runs.

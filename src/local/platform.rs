@@ -65,6 +65,24 @@ pub enum Format {
     Json,
 }
 
+/// What is logged when the init phase has reached its limit, without its last newline.
+pub fn init_overran(format: Format, now: SystemTime, limit: Duration) -> String {
+    let duration_ms = milliseconds(limit);
+    match format {
+        Format::Text => format!("INIT_REPORT Init Duration: {duration_ms:.2} ms\tPhase: init\tStatus: timeout\t"),
+        Format::Json => line(
+            now,
+            "platform.initReport",
+            &InitRecord {
+                initialization_type: "on-demand",
+                phase: "init",
+                status: "timeout",
+                metrics: InitMetrics { duration_ms },
+            },
+        ),
+    }
+}
+
 /// What is logged when the function gets an event, without its last newline.
 pub fn start(format: Format, now: SystemTime, request_id: &str, version: &str) -> String {
     match format {
@@ -125,6 +143,21 @@ struct Line<'a, T> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
+struct InitRecord {
+    initialization_type: &'static str,
+    phase: &'static str,
+    status: &'static str,
+    metrics: InitMetrics,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct InitMetrics {
+    duration_ms: f64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct StartRecord<'a> {
     request_id: &'a str,
     version: &'a str,
@@ -179,6 +212,14 @@ mod tests {
     #[test]
     fn the_lines_are_lambdas() {
         assert_eq!(start(Format::Text, UNIX_EPOCH, "r1", "$LATEST"), "START RequestId: r1 Version: $LATEST");
+        let limit = Duration::from_secs(10);
+        assert_eq!(
+            init_overran(Format::Text, UNIX_EPOCH, limit),
+            "INIT_REPORT Init Duration: 10000.00 ms\tPhase: init\tStatus: timeout\t"
+        );
+        let record: serde_json::Value = serde_json::from_str(&init_overran(Format::Json, UNIX_EPOCH, limit)).unwrap();
+        assert_eq!(record["type"], "platform.initReport");
+        assert_eq!((&record["record"]["status"], &record["record"]["metrics"]["durationMs"]), (&"timeout".into(), &10000.0.into()));
         let first = Conclusion { init: Some(Duration::from_micros(100_700)), ..conclusion(Status::Success) };
         assert_eq!(
             end(Format::Text, UNIX_EPOCH, "r1", &first),

@@ -32,6 +32,7 @@ pub struct Runtime {
     process: Process,
     logs: Logs,
     started: Instant,
+    init: Init,
     prospects: Mutex<Prospects>,
 }
 
@@ -48,6 +49,17 @@ struct Prospects {
     used: bool,
     /// Its processes have been stopped.
     frozen: bool,
+    /// Its init phase was too long, and it is to be begun again.
+    overran: bool,
+}
+
+/// In whose time a runtime starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Init {
+    /// In an init phase, which has a limit of its own.
+    Phase,
+    /// In the invocation's, since the init phase before was too long: Lambda's suppressed init.
+    Suppressed,
 }
 
 /// What ends the wait for an answer.
@@ -65,7 +77,7 @@ impl Runtime {
     ///
     /// # Errors
     /// When this machine gives no process, socket or pipe.
-    pub async fn start(function: &Function, journal: &Journal) -> anyhow::Result<Self> {
+    pub async fn start(function: &Function, journal: &Journal, init: Init) -> anyhow::Result<Self> {
         let identity = Identity {
             function_name: function.name.clone(),
             function_version: function.variable("AWS_LAMBDA_FUNCTION_VERSION").to_owned(),
@@ -76,14 +88,19 @@ impl Runtime {
         let logs = Logs::start(log, journal.clone()).context("can't read the logs")?;
         let process = Process::start(function, &api.address().to_string(), log_end).context("can't start the runtime")?;
         let started = Instant::now();
-        let prospects =
-            Prospects { next_due_by: started + function.init_limit, spent: false, exits: false, used: false, frozen: false };
-        Ok(Runtime { api, process, logs, started, prospects: Mutex::new(prospects) })
+        let next_due_by = if init == Init::Phase { started + function.init_limit } else { started };
+        let prospects = Prospects { next_due_by, spent: false, exits: false, used: false, frozen: false, overran: false };
+        Ok(Runtime { api, process, logs, started, init, prospects: Mutex::new(prospects) })
     }
 
     /// Whether it takes no further event.
     pub fn is_spent(&self) -> bool {
         self.prospects().spent || self.process.has_ended()
+    }
+
+    /// Whether its init phase was too long, so that the next one starts in the invocation's time.
+    pub fn has_overrun(&self) -> bool {
+        self.prospects().overran
     }
 
     /// Its process id, as long as it runs.
@@ -164,8 +181,13 @@ impl Runtime {
             }
             document = self.api.init_error() => Some(Event::InitError(document)),
             () = self.next_is_overdue(function, offered) => {
+                if self.api.initializes() && self.init == Init::Phase && function.concurrency == 1 {
+                    self.prospects().overran = true;
+                    self.kill();
+                    return Ok(None);
+                }
                 if self.api.initializes() {
-                    // The init phase was too long, and goes on in the invocation's own time.
+                    // It goes on in the invocation's own time.
                     offer.start_clock();
                     None
                 } else if function.concurrency == 1 {

@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 
 use super::served::{listen, serve, told};
-use crate::it::support::{Call, hello, patience};
+use crate::it::support::{Call, handler, hello, patience};
 
 /// An event that says that it has begun, and waits for a file.
 fn waits(name: &str) -> Call {
@@ -72,4 +72,17 @@ fn a_caller_that_goes_away_ends_nothing() {
     served.running.wait_file("done");
     served.invoke(r#"[{"response":2}]"#).is(200, "2");
     served.end();
+}
+
+/// Lambda's limit for the init phase is 10 seconds, which this waits for.
+#[test]
+fn an_init_phase_that_is_too_long_is_begun_again_in_the_invocations_time() {
+    let handler = handler("starts_slowly_the_first_time.sh");
+    let served = listen(serve(["--init-timeout-ms", "900000"]).handler(handler));
+    served.invoke("1").is(200, "null");
+    let ended = served.end();
+    assert_eq!(ended.starts(), 2, "{}", ended.story());
+    ended.says_once("INIT_REPORT Init Duration: 10000.00 ms\tPhase: init\tStatus: timeout");
+    // The second start was no init phase.
+    assert!(!ended.stderr.contains("\tInit Duration: "), "{}", ended.story());
 }
