@@ -335,7 +335,8 @@ fn the_concurrent_example_drops_what_is_out_of_time_and_goes_on() {
     let late = run.push(Event::from(order("held-late")).deadline_in(4000));
     run.report_of(&late).is_error("Function.Timeout", &[]);
     run.wait("the request to be cancelled", || service.ask(|asked| asked.given_up.contains("held-late")).then_some(()));
-    // The place is free again.
+    // With the late reply the place is free again.
+    run.wait_log("its invocation is over");
     assert_eq!(run.report_of(&run.push(order("tea"))).response(), "{\"total\":700}");
     service.release("held-kept");
     assert_eq!(run.report_of(&kept).response(), "{\"total\":200}");
