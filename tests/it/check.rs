@@ -2,28 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bootstrap::local::check::rules::RULES;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
-use tempfile::TempDir;
 
-use super::support::{binary, eventually, fixture, leftovers, path};
+use super::support::{Ended, Running, bootstrap, fixture, path};
 
 /// An event that is none of the awkward ones.
 const SAMPLE: &str = r#"{"name":"world"}"#;
 
 /// More time than a busy machine takes, where nothing is to be waited for in vain.
 const PATIENT: [&str; 4] = ["--timeout", "60", "--stop-grace-ms", "60000"];
-
-/// A check that goes on.
-struct Running {
-    child: Child,
-    mark: String,
-    dir: TempDir,
-}
 
 /// A check that has ended.
 struct Checked {
@@ -32,47 +22,16 @@ struct Checked {
     stderr: String,
 }
 
+/// `bootstrap check` and these arguments, in the project's folder.
 fn start(arguments: &[&str]) -> Running {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let mark = format!("{}-check-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let dir = tempfile::Builder::new().prefix("bootstrap-test-").tempdir().unwrap();
-    let file = |name: &str| std::fs::File::create(dir.path().join(name)).unwrap();
-    let child = Command::new(binary())
-        .arg("check")
-        .args(arguments)
-        .env_clear()
-        .env("PATH", path())
-        .env("TEST_MARK", &mark)
-        .env("TEST_DIR", dir.path())
-        .env("LAMBDA_TASK_ROOT", env!("CARGO_MANIFEST_DIR"))
-        .stdin(Stdio::null())
-        .stdout(file("stdout"))
-        .stderr(file("stderr"))
-        .spawn()
-        .unwrap();
-    Running { child, mark, dir }
+    let mut local = bootstrap(["check"]).env("PATH", path()).env("LAMBDA_TASK_ROOT", env!("CARGO_MANIFEST_DIR"));
+    local.args.extend(arguments.iter().map(Into::into));
+    local.start()
 }
 
-impl Running {
-    #[track_caller]
-    fn end(mut self) -> Checked {
-        let status = self.child.wait().unwrap();
-        let read = |name: &str| String::from_utf8(std::fs::read(self.dir.path().join(name)).unwrap()).unwrap();
-        let (stdout, stderr) = (read("stdout"), read("stderr"));
-        let left = eventually(|| leftovers(&self.mark).is_empty().then_some(()));
-        assert!(left.is_some(), "left running: {:?}\n{stdout}\n{stderr}", leftovers(&self.mark));
-        let code = status.code().unwrap_or_else(|| panic!("{status}\n{stdout}\n{stderr}"));
-        Checked { code, stdout, stderr }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        for (pid, _) in leftovers(&self.mark) {
-            let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
-        }
+impl From<Ended> for Checked {
+    fn from(Ended { code, stdout, stderr, .. }: Ended) -> Self {
+        Checked { code, stdout: String::from_utf8(stdout).unwrap(), stderr }
     }
 }
 
@@ -122,7 +81,7 @@ impl Checked {
 /// A check, its report in JSON.
 #[track_caller]
 fn check(options: &[&str], command: &[&str]) -> Checked {
-    start(&[&["--format", "json"], options, &["--"], command].concat()).end()
+    start(&[&["--format", "json"], options, &["--"], command].concat()).end().into()
 }
 
 /// A check of the handler that breaks this rule, with more options.
@@ -302,7 +261,7 @@ fn the_text_is_for_people() {
         &[&["--event", "null"], &PATIENT[..], &["--", fixture("checked/breaks_a_rule.py").to_str().unwrap(), "event-null"]]
             .concat(),
     );
-    let broken = broken.end();
+    let broken = Checked::from(broken.end());
     assert_eq!(broken.code, 1, "{}\n{}", broken.stdout, broken.stderr);
     let lines: Vec<&str> = broken.stdout.lines().collect();
     let at = lines.iter().position(|line| *line == "broken  answer            It answers the sample event").unwrap();
@@ -320,7 +279,7 @@ fn mistakes_on_the_command_line_are_told_and_nothing_is_run() {
         (&["--mode", "lines", "--", "sh"][..], "--mode"),
         (&[][..], "no handler to run"),
     ] {
-        let ended = start(arguments).end();
+        let ended = Checked::from(start(arguments).end());
         assert!(ended.code == 2 && ended.stderr.contains(told) && ended.stdout.is_empty(), "{}\n{}", ended.code, ended.stderr);
     }
 }
@@ -328,8 +287,8 @@ fn mistakes_on_the_command_line_are_told_and_nothing_is_run() {
 #[test]
 fn ctrl_c_ends_the_check_and_the_handler() {
     let running = start(&["--timeout", "900", "--", "sh", "-c", "read -r line; touch \"$TEST_DIR/asked\"; sleep 900"]);
-    eventually(|| running.dir.path().join("asked").exists().then_some(())).expect("the handler gets an event");
-    kill_process(Pid::from_raw(running.child.id().try_into().unwrap()).unwrap(), Signal::INT).unwrap();
-    let ended = running.end();
+    running.wait_file("asked");
+    running.signal(Signal::INT);
+    let ended = Checked::from(running.end());
     assert_eq!((ended.code, ended.stdout.as_str()), (130, ""), "{}", ended.stderr);
 }
