@@ -53,8 +53,6 @@ pub struct Running {
     pub conversation: Conversation,
     /// What it owes.
     pub debts: Debts,
-    /// Whether it was given an event.
-    pub has_been_sent: bool,
     /// Whether it counts as started.
     pub is_ready: bool,
     /// Whether it is being ended: what it says of its readiness no longer counts.
@@ -73,7 +71,6 @@ pub struct Running {
     pub long_on_reply: LongLine,
     /// Its last log lines.
     pub tail: Tail,
-    can_reply_without_channels: bool,
 }
 
 /// The invocations that a handler has to answer, had to, or has answered.
@@ -196,7 +193,6 @@ impl Running {
             stderr,
             conversation,
             debts: Debts::default(),
-            has_been_sent: false,
             is_ready: false,
             is_ending: false,
             is_retiring: false,
@@ -206,7 +202,6 @@ impl Running {
             long_on_stdout: LongLine::Log,
             long_on_reply: LongLine::Discard,
             tail: Tail::default(),
-            can_reply_without_channels: answers_by_ending,
         })
     }
 
@@ -252,7 +247,7 @@ impl Running {
     /// It closed every channel on which it could reply.
     #[must_use]
     pub fn has_no_reply_channel(&self) -> bool {
-        self.stdout.is_closed() && self.reply.is_closed() && !self.can_reply_without_channels
+        self.stdout.is_closed() && self.reply.is_closed() && !self.conversation.answers_by_ending()
     }
 }
 

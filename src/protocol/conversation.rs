@@ -105,9 +105,21 @@ impl Conversation {
         Self { mode, expects_ready, has_begun: false, uses_reply_fd: false }
     }
 
-    /// The handler is given an event.
-    pub fn begin(&mut self) {
-        self.has_begun = true;
+    /// The handler is given an event. Returns whether it is the first.
+    pub fn begin(&mut self) -> bool {
+        !std::mem::replace(&mut self.has_begun, true)
+    }
+
+    /// Whether the handler can be given an event: one process for each takes no second.
+    #[must_use]
+    pub fn takes_event(&self) -> bool {
+        self.mode.starts_ahead() || !self.has_begun
+    }
+
+    /// Whether the handler can answer though it has closed its channels.
+    #[must_use]
+    pub fn answers_by_ending(&self) -> bool {
+        self.mode.answers_by_ending()
     }
 
     /// Descriptor 3 has brought something. Returns whether stdout, which was held back as the answer, is a log from now on.

@@ -511,9 +511,7 @@ impl Supervisor {
             }
             let Some(handler) = &mut self.handler else { return };
             let takes = handler.is_ready || may_find;
-            // A process that is for one event gets no other.
-            let is_used = handler.has_been_sent && !self.pool.config.mode.starts_ahead();
-            if !takes || is_used || handler.is_closed() {
+            if !takes || !handler.conversation.takes_event() || handler.is_closed() {
                 return;
             }
             if handler.taken() >= self.room.capacity.get() {
@@ -521,10 +519,9 @@ impl Supervisor {
                 return self.send_away();
             }
             let Some(mut in_flight) = self.waiting.pop_front() else { return };
-            let is_first = !std::mem::replace(&mut handler.has_been_sent, true);
+            let is_first = handler.conversation.begin();
             if is_first {
                 handler.stdin.widen();
-                handler.conversation.begin();
             }
             handler.is_ready = true;
             in_flight.answers_before = handler.answers;
