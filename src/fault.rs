@@ -55,10 +55,11 @@ pub enum Fault {
     Unready(Box<ErrorDocument>),
     /// The deadline, less the margin.
     #[error(
-        "the handler did not {} within {} ms (the invocation had {} ms, less a margin of {} ms to report this){}; {}",
+        "the handler did not {} within {} ms (the invocation had {} ms, less a margin of {} ms to report this){}{}; {}",
         if *.was_streaming { "end its stream" } else { "reply" },
         .had.saturating_sub(*.margin).as_millis(), .had.as_millis(), .margin.as_millis(),
         if *.has_read { "" } else { ", and did not read its event from stdin" },
+        if *.has_printed { ", and no line that it printed is a reply, as in {\"id\":\"...\",\"response\":...}" } else { "" },
         if *.goes_on { "it goes on with its other invocations" } else { "its process group was ended" }
     )]
     Timeout {
@@ -68,6 +69,8 @@ pub enum Fault {
         margin: Duration,
         /// Whether the handler has read any of the event.
         has_read: bool,
+        /// Whether it has printed lines where a reply was to come, and none was one.
+        has_printed: bool,
         /// Whether it had begun to answer.
         was_streaming: bool,
         /// Whether it is kept, for the sake of others that it has in flight or has answered.
@@ -188,6 +191,7 @@ mod tests {
                     had: Duration::from_millis(3000),
                     margin: Duration::from_millis(150),
                     has_read: true,
+                    has_printed: false,
                     was_streaming: false,
                     goes_on: false,
                 },
@@ -199,6 +203,7 @@ mod tests {
                     had: Duration::from_millis(1000),
                     margin: Duration::from_millis(100),
                     has_read: false,
+                    has_printed: false,
                     was_streaming: false,
                     goes_on: false,
                 },
@@ -210,11 +215,24 @@ mod tests {
                     had: Duration::from_millis(3000),
                     margin: Duration::from_millis(150),
                     has_read: true,
+                    has_printed: false,
                     was_streaming: true,
                     goes_on: true,
                 },
                 "the handler did not end its stream within 2850 ms (the invocation had 3000 ms, less a margin of 150 ms to report this); \
                  it goes on with its other invocations",
+            ),
+            (
+                Fault::Timeout {
+                    had: Duration::from_millis(1000),
+                    margin: Duration::from_millis(100),
+                    has_read: true,
+                    has_printed: true,
+                    was_streaming: false,
+                    goes_on: false,
+                },
+                "the handler did not reply within 900 ms (the invocation had 1000 ms, less a margin of 100 ms to report this), \
+                 and no line that it printed is a reply, as in {\"id\":\"...\",\"response\":...}; its process group was ended",
             ),
             (
                 Fault::InvalidEvent { size: 4 },
@@ -252,7 +270,7 @@ mod tests {
             Fault::EndedForAnother,
             Fault::StdinClosed,
             Fault::Unready(Box::new(ErrorDocument::new("A", "b", Vec::new()))),
-            Fault::Timeout { had: time, margin: time, has_read: true, was_streaming: false, goes_on: false },
+            Fault::Timeout { had: time, margin: time, has_read: true, has_printed: false, was_streaming: false, goes_on: false },
             Fault::InvalidReply(text()),
             Fault::InvalidEvent { size: 0 },
             Fault::ReplyChannelClosed,

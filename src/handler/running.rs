@@ -267,19 +267,20 @@ fn pipe(large: bool) -> io::Result<(OwnedFd, OwnedFd)> {
 /// The last log lines: at most 20, and 4 KiB of them.
 #[derive(Debug, Default)]
 pub struct Tail {
-    lines: VecDeque<Bytes>,
+    /// Each with whether it was printed, that is written where replies may come.
+    lines: VecDeque<(bool, Bytes)>,
     /// How many there were in all.
     count: u64,
 }
 
 impl Tail {
     /// Notes a log line. Only its beginning is held.
-    pub fn push(&mut self, line: &Bytes) {
+    pub fn push(&mut self, is_printed: bool, line: &Bytes) {
         if self.lines.len() == TAIL_LINES {
             self.lines.pop_front();
         }
         // A copy, since a slice would hold the whole buffer that the line was read into.
-        self.lines.push_back(Bytes::copy_from_slice(&line[..line.len().min(TAIL_BYTES)]));
+        self.lines.push_back((is_printed, Bytes::copy_from_slice(&line[..line.len().min(TAIL_BYTES)])));
         self.count += 1;
     }
 
@@ -289,14 +290,25 @@ impl Tail {
         self.count
     }
 
+    /// Whether one of the last lines was printed and is no reply.
+    #[must_use]
+    pub fn has_printed(&self, before: u64) -> bool {
+        self.since(before).any(|(is_printed, _)| *is_printed)
+    }
+
+    /// The last lines but for those `before`, the last one first.
+    fn since(&self, before: u64) -> impl Iterator<Item = &(bool, Bytes)> {
+        let own = usize::try_from(self.count.saturating_sub(before)).unwrap_or(usize::MAX);
+        self.lines.iter().rev().take(own)
+    }
+
     /// The lines as the error of an invocation tells them before which there were `before`: those belong to invocations that were
     /// answered, and this one's caller must not see them. The last ones have the room.
     #[must_use]
     pub fn lines(&self, before: u64) -> Vec<String> {
         let mut left = TAIL_BYTES;
         let mut lines = Vec::new();
-        let own = usize::try_from(self.count.saturating_sub(before)).unwrap_or(usize::MAX);
-        for line in self.lines.iter().rev().take(own) {
+        for (_, line) in self.since(before) {
             let mut text = String::from_utf8_lossy(line).into_owned();
             if left < text.len() && left < 16 {
                 break;
@@ -318,16 +330,19 @@ mod tests {
     fn the_tail_holds_the_last_lines_within_its_bounds() {
         let mut tail = Tail::default();
         for number in 0..50 {
-            tail.push(&Bytes::from(format!("line {number}")));
+            tail.push(false, &Bytes::from(format!("line {number}")));
         }
         let lines = tail.lines(0);
         assert_eq!((lines.len(), lines[0].as_str(), lines[19].as_str()), (20, "line 30", "line 49"));
-        tail.push(&Bytes::from("☃".repeat(100_000)));
-        tail.push(&Bytes::from_static(b"the \xff end"));
+        tail.push(false, &Bytes::from("☃".repeat(100_000)));
+        tail.push(false, &Bytes::from_static(b"the \xff end"));
         let lines = tail.lines(0);
         assert!(lines.iter().map(String::len).sum::<usize>() <= TAIL_BYTES);
         assert_eq!(lines.last().unwrap(), "the \u{fffd} end");
         assert_eq!(tail.lines(tail.count() - 1), ["the \u{fffd} end"]);
         assert!(tail.lines(tail.count()).is_empty());
+        assert!(!tail.has_printed(0));
+        tail.push(true, &Bytes::from_static(b"printed"));
+        assert!(tail.has_printed(0) && tail.has_printed(tail.count() - 1) && !tail.has_printed(tail.count()));
     }
 }

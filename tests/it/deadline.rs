@@ -27,6 +27,17 @@ fn a_handler_that_is_too_late_is_killed_and_replaced_at_once() {
     assert_eq!(run.invoke(json!([{ "response": 1 }])).response(), "1");
 }
 
+/// To print the bare response is the first mistake that people make.
+#[test]
+fn a_handler_that_printed_something_else_than_a_reply_is_told_so() {
+    let run = Run::told();
+    run.push(told(json!([{ "out": "{\"hello\":\"world\"}\n" }, { "hang": true }]), 800));
+    run.report(0).is_error("Function.Timeout", &[r#"no line that it printed is a reply, as in {"id":"...","response":...}"#]);
+    run.push(told(json!([{ "err": "to stderr\n" }, { "hang": true }]), 800));
+    let document = run.report(1).is_error("Function.Timeout", &[]);
+    assert!(!document.to_string().contains("printed"), "{document}");
+}
+
 #[test]
 fn the_answer_comes_before_lambdas_own() {
     // Two seconds to spare; the slowest machine needs less.

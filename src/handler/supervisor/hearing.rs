@@ -179,19 +179,20 @@ impl Supervisor {
         }
     }
 
-    fn log(&mut self, line: &Bytes) {
+    fn log(&mut self, is_printed: bool, line: &Bytes) {
         self.logs.line(self.logging_for.as_deref(), line);
         if let Some(handler) = &mut self.handler {
-            handler.tail.push(line);
+            handler.tail.push(is_printed, line);
         }
     }
 
     fn log_piece(&mut self, origin: Origin, piece: &Piece) {
+        let is_printed = matches!(origin, Origin::Stdout(_));
         let (bytes, last) = match piece {
-            Piece::Line(line) => return self.log(line),
+            Piece::Line(line) => return self.log(is_printed, line),
             Piece::Start(bytes) => {
                 if let Some(handler) = &mut self.handler {
-                    handler.tail.push(bytes);
+                    handler.tail.push(is_printed, bytes);
                 }
                 (bytes, false)
             }
@@ -211,7 +212,7 @@ impl Supervisor {
     /// Does what a line means.
     pub(super) fn hear(&mut self, meaning: Line, line: &Bytes, pipe: Pipe) {
         match meaning {
-            Line::Log => self.log(line),
+            Line::Log => self.log(true, line),
             Line::Reply(id, reply) => self.reply(&id, reply, pipe),
             Line::Malformed(id, why) => self.malformed(&id, why, pipe),
             Line::Stale { id, is_last } => self.stale(&id, is_last, pipe),
@@ -222,7 +223,7 @@ impl Supervisor {
             }
             Line::Garbage(why) => self.logs.warn(None, &format!("{why}; dropped, since no invocation is in flight")),
             Line::Surplus => {
-                self.log(line);
+                self.log(true, line);
                 self.surplus();
             }
         }

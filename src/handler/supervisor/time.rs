@@ -8,7 +8,7 @@ use crate::fault::Fault;
 use crate::handler::in_flight::{Conclusion, InFlight};
 use crate::handler::{Phase, Pipe};
 use crate::log::Level;
-use crate::protocol::conversation::{Ending, Owed as _};
+use crate::protocol::conversation::{Ending, Mode, Owed as _};
 use crate::protocol::message::{self, Delivery};
 
 impl Supervisor {
@@ -142,7 +142,7 @@ impl Supervisor {
     /// The time of an invocation is over that no process has been given.
     fn overdue_unsent(&mut self, in_flight: InFlight) {
         let owes_others = !self.waiting.is_empty() || self.handler.as_ref().is_some_and(|handler| handler.debts.any());
-        let fault = timeout(&in_flight, false, owes_others);
+        let fault = timeout(&in_flight, false, false, owes_others);
         if owes_others {
             let lines = self.handler.as_ref().map(|handler| handler.tail.lines(in_flight.lines_before)).unwrap_or_default();
             self.conclude(in_flight, Conclusion::Error(fault.document(lines)));
@@ -161,7 +161,10 @@ impl Supervisor {
         let has_answered_since = handler.answers > in_flight.answers_before;
         let has_place = handler.debts.late.len() + 1 < self.room.capacity.get();
         let goes_on = handler.debts.any() || has_answered_since && has_place;
-        let fault = timeout(&in_flight, has_read, goes_on);
+        // What it prints may be a log, but to print the bare response is the first mistake that people make.
+        let is_hint = self.pool.config.mode == Mode::JsonLines && !goes_on && !in_flight.is_streaming();
+        let has_printed = is_hint && handler.tail.has_printed(in_flight.lines_before);
+        let fault = timeout(&in_flight, has_read, has_printed, goes_on);
         if !goes_on {
             return self.end(vec![in_flight], |last_lines| fault.document(last_lines));
         }
@@ -179,7 +182,7 @@ impl Supervisor {
     }
 }
 
-fn timeout(in_flight: &InFlight, has_read: bool, goes_on: bool) -> Fault {
+fn timeout(in_flight: &InFlight, has_read: bool, has_printed: bool, goes_on: bool) -> Fault {
     let (had, margin) = in_flight.budget.map(|budget| (budget.left, budget.margin)).unwrap_or_default();
-    Fault::Timeout { had, margin, has_read, was_streaming: in_flight.is_streaming(), goes_on }
+    Fault::Timeout { had, margin, has_read, has_printed, was_streaming: in_flight.is_streaming(), goes_on }
 }
