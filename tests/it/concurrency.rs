@@ -273,10 +273,18 @@ fn a_process_that_has_answered_since_is_kept_at_the_timeout() {
     run.report_of(&id);
     run.report_of(&late).is_error("Function.Timeout", &[]);
     run.wait_file("control.0");
+    // It has one place until the late reply comes: of two events one goes elsewhere.
+    let held = run.push(waits("held"));
+    run.wait_file("in-held");
+    assert_eq!(run.starts().len(), 1, "it is kept");
+    let elsewhere = run.push(json!([{ "response": "elsewhere" }]));
+    assert_eq!(run.report_of(&elsewhere).response(), "\"elsewhere\"");
+    assert_eq!(run.starts().len(), 2, "its place was given away");
     run.touch("go");
     wait_dropped(&run, &late);
+    release(&run, &held, "held");
     round(&run, 2, "e");
-    assert_eq!(run.starts().len(), 1);
+    assert_eq!(run.starts().len(), 2);
 }
 
 #[test]
