@@ -110,12 +110,6 @@ impl Conversation {
         !std::mem::replace(&mut self.has_begun, true)
     }
 
-    /// Whether the handler can be given an event: one process for each takes no second.
-    #[must_use]
-    pub fn takes_event(&self) -> bool {
-        self.mode.starts_ahead() || !self.has_begun
-    }
-
     /// Whether the handler can answer though it has closed its channels.
     #[must_use]
     pub fn answers_by_ending(&self) -> bool {

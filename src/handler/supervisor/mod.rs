@@ -511,7 +511,7 @@ impl Supervisor {
             }
             let Some(handler) = &mut self.handler else { return };
             let takes = handler.is_ready || may_find;
-            if !takes || !handler.conversation.takes_event() || handler.is_closed() {
+            if !takes || handler.is_closed() {
                 return;
             }
             if handler.taken() >= self.room.capacity.get() {
