@@ -161,6 +161,19 @@ fn a_handler_that_breaks_nothing_passes() {
     breaking("").passes_but_for(&["concurrency"]);
 }
 
+/// A check of a handler that keeps every rule, in this way.
+#[track_caller]
+fn honest(way: &str, options: &[&str]) -> Checked {
+    check(options, &[fixture("checked/honest.py").to_str().unwrap(), way])
+}
+
+#[test]
+fn replies_of_any_length_are_read() {
+    // Its row of events may be cut short, and its memory is not measured then.
+    let checked = honest("replies-at-length", &PATIENT);
+    assert_eq!((checked.code, checked.with("broken")), (0, Vec::new()), "{}", checked.stdout);
+}
+
 /// A rule, and the options with which its handler is checked, the rules that it breaks by that, and words of what came.
 type Case = (&'static str, &'static [&'static str], &'static [&'static str], &'static str);
 

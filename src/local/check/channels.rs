@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::net::unix::pipe;
@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::tree;
 use crate::local::function::Function;
 
-/// What is kept of one channel.
+/// What is kept of one channel until somebody takes it.
 const MAX_KEPT: usize = 16 * 1024 * 1024;
 
 /// A handler that was quiet for so long has most likely nothing more to say; its processes are looked at then.
@@ -41,9 +41,10 @@ pub enum Channel {
 
 #[derive(Debug, Default)]
 struct Kept {
-    bytes: Vec<u8>,
-    /// Where the first line begins that nobody has taken.
-    taken: usize,
+    /// What has come and nobody has taken.
+    bytes: BytesMut,
+    /// How much has come in all.
+    length: usize,
     /// Nobody has the other end any more.
     ended: bool,
 }
@@ -137,12 +138,10 @@ impl Channels {
     pub fn take_line(&mut self) -> Option<(Channel, Bytes)> {
         self.kept.iter().find_map(|(channel, kept)| {
             let mut kept = lock(kept);
-            let rest = &kept.bytes[kept.taken..];
-            let newline = memchr::memchr(b'\n', rest)?;
-            let line = rest[..newline].strip_suffix(b"\r").unwrap_or(&rest[..newline]);
-            let line = Bytes::copy_from_slice(line);
-            kept.taken += newline + 1;
-            Some((*channel, line))
+            let newline = memchr::memchr(b'\n', &kept.bytes)?;
+            let line = kept.bytes.split_to(newline + 1).freeze();
+            let end = if line[..newline].ends_with(b"\r") { newline - 1 } else { newline };
+            Some((*channel, line.slice(..end)))
         })
     }
 
@@ -208,7 +207,7 @@ impl Channels {
     }
 
     fn length(&self) -> usize {
-        self.kept.iter().map(|(_, kept)| lock(kept).bytes.len()).sum()
+        self.kept.iter().map(|(_, kept)| lock(kept).length).sum()
     }
 }
 
@@ -226,6 +225,7 @@ async fn keep(pipe: pipe::Receiver, kept: Arc<Mutex<Kept>>, heard: Arc<Notify>) 
                 let mut kept = lock(&kept);
                 let room = MAX_KEPT.saturating_sub(kept.bytes.len()).min(length);
                 kept.bytes.extend_from_slice(&chunk[..room]);
+                kept.length += length;
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => continue,
             Err(_) => break,
