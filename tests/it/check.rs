@@ -174,6 +174,56 @@ fn replies_of_any_length_are_read() {
     assert_eq!((checked.code, checked.with("broken")), (0, Vec::new()), "{}", checked.stdout);
 }
 
+#[test]
+fn a_log_line_on_stdout_may_have_the_id_and_the_word_response() {
+    honest("logs-its-ids", &PATIENT).passes_but_for(&["concurrency"]);
+}
+
+#[test]
+fn every_message_has_the_context_that_lambda_gives() {
+    honest("knows-its-context", &PATIENT).passes_but_for(&["concurrency"]);
+}
+
+#[test]
+fn a_process_may_end_after_each_reply() {
+    let checked = honest("ends-after-each-reply", &PATIENT);
+    assert_eq!((checked.code, checked.with("broken")), (0, Vec::new()), "{}", checked.stdout);
+    let verdicts = checked.verdicts();
+    for rule in ["unknown-members", "no-event", "log-before-reply", "end-of-stdin", "sigterm"] {
+        assert_eq!(verdicts[rule]["verdict"], "kept", "{}", checked.stdout);
+    }
+}
+
+#[test]
+fn a_start_may_take_longer_than_an_event() {
+    let checked = honest("starts-slowly", &["--timeout", "2", "--stop-grace-ms", "60000"]);
+    let verdicts = checked.verdicts();
+    for rule in ["unknown-members", "no-event", "log-before-reply", "end-of-stdin", "sigterm", "deadline"] {
+        assert_eq!(verdicts[rule]["verdict"], "kept", "{}", checked.stdout);
+    }
+}
+
+#[test]
+fn the_end_of_one_process_is_not_taken_for_the_end_at_the_end_of_stdin() {
+    let options = ["--timeout", "2", "--stop-grace-ms", "60000"];
+    let checked = breaking_with("no-event-and-end-of-stdin", &options);
+    let broken = checked.with("broken");
+    assert!(["no-event", "end-of-stdin"].iter().all(|rule| broken.contains(&(*rule).to_owned())), "{}", checked.stdout);
+}
+
+#[test]
+fn where_there_is_no_answer_no_rule_of_answers_is_kept() {
+    let checked = check(&["--timeout", "1"], &["sh", "-c", "while read -r line; do :; done"]);
+    checked.breaks(&["answer"]);
+    assert_eq!(checked.with("kept"), ["end-of-stdin", "start"], "{}", checked.stdout);
+}
+
+#[test]
+fn a_crash_at_another_event_is_not_told_as_a_fault_of_concurrency() {
+    let checked = breaking("concurrency-without-null");
+    checked.breaks(&["event-null"]);
+}
+
 /// A rule, and the options with which its handler is checked, the rules that it breaks by that, and words of what came.
 type Case = (&'static str, &'static [&'static str], &'static [&'static str], &'static str);
 

@@ -202,6 +202,11 @@ impl Channels {
         timeout(limit, self.child.wait()).await.is_ok()
     }
 
+    /// Whether its process has not ended.
+    pub fn live(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     fn id(&self) -> Option<i32> {
         self.child.id().and_then(|id| i32::try_from(id).ok())
     }

@@ -112,11 +112,12 @@ impl Lambda {
         if !matches!(seen.sample, Outcome::Fault(..)) {
             seen.twin = Some(self.sample().await?);
             for kind in Kind::ALL {
-                seen.awkward.push((kind, outcome(&self.answer(kind.event()).await?, self.mode, true)));
+                seen.awkward.push((kind, self.outcome(kind.event(), true).await?));
             }
             seen.row = Some(self.row().await?);
             if self.mode != Mode::OneShot {
-                seen.freeze = Some(self.freeze().await?);
+                let lasts = seen.row.as_ref().is_some_and(|row| row.lasts);
+                seen.freeze = self.freeze(lasts).await?;
                 seen.deadline = self.deadline().await?;
             }
         }
@@ -130,8 +131,8 @@ impl Lambda {
     /// The sample event over and over.
     async fn row(&self) -> anyhow::Result<Row> {
         let wanted = if self.mode == Mode::OneShot { ROW_OF_PROCESSES } else { ROW };
-        let mut row = Row { wanted, answered: 0, fault: None, memory: None, zombies: None };
-        let leader = self.leader().await;
+        let mut row = Row { wanted, answered: 0, fault: None, lasts: false, memory: None, zombies: None };
+        let mut leader = None;
         let mut memory = Vec::new();
         let end = Instant::now() + ROW_TIME;
         while row.answered < wanted && Instant::now() < end {
@@ -141,14 +142,17 @@ impl Lambda {
                 break;
             }
             row.answered += 1;
+            if row.answered == 1 {
+                leader = self.leader().await;
+            }
             if [wanted / 4, wanted / 2, wanted].contains(&row.answered)
                 && let Some(processes) = self.handlers().await
             {
                 memory.push(tree::memory(&processes));
             }
         }
-        let lived_on = leader.is_some() && leader == self.leader().await;
-        row.memory = memory.try_into().ok().filter(|_| lived_on && self.mode != Mode::OneShot);
+        row.lasts = leader.is_some() && leader == self.leader().await;
+        row.memory = memory.try_into().ok().filter(|_| row.lasts && self.mode != Mode::OneShot);
         row.zombies = self.zombies().await;
         Ok(row)
     }
@@ -169,27 +173,34 @@ impl Lambda {
         Some(zombies)
     }
 
-    /// Stops the whole environment for a while, as Lambda does between events.
-    async fn freeze(&self) -> anyhow::Result<Freeze> {
-        self.rest().await;
-        let (Some(runtime), Some(leader)) = (self.environment.process_id().await, self.leader().await) else {
-            return Ok(Freeze::Unseen);
-        };
-        let Some(frozen) = tree::below(runtime) else { return Ok(Freeze::Unseen) };
+    /// Stops the whole environment for a while, as Lambda does between events; `None` where no process waits for one.
+    /// One that `lasts` has to be there after the next event, too.
+    async fn freeze(&self, lasts: bool) -> anyhow::Result<Option<Freeze>> {
+        if self.handlers().await.is_none() {
+            return Ok(Some(Freeze::Unseen));
+        }
+        if !self.is_awake().await? {
+            return Ok(None);
+        }
+        let (Some(runtime), Some(leader)) = (self.environment.process_id().await, self.leader().await) else { return Ok(None) };
+        let Some(frozen) = tree::below(runtime) else { return Ok(None) };
         tree::signal(&frozen, Signal::STOP);
         sleep(FREEZE).await;
         tree::signal(&frozen, Signal::CONT);
         // What it does at the thaw it does before the next event.
         self.rest().await;
+        let survived = self.leader().await == Some(leader);
         let outcome = self.sample().await?;
-        let is_same = self.leader().await == Some(leader);
-        Ok(Freeze::Thawed { is_same, outcome })
+        let is_same = survived && (!lasts || self.leader().await == Some(leader));
+        Ok(Some(Freeze::Thawed { is_same, outcome }))
     }
 
     /// Lets an event run into its deadline, with a handler that is stopped all the while. The answer to the next event; `None`
     /// where no process can be stopped here.
     async fn deadline(&self) -> anyhow::Result<Option<Outcome>> {
-        self.rest().await;
+        if !self.is_awake().await? {
+            return Ok(None);
+        }
         let (Some(leader), Some(handlers)) = (self.leader().await, self.handlers().await) else { return Ok(None) };
         tree::signal(&handlers, Signal::STOP);
         let short = Function { timeout: SHORT, ..(*self.function).clone() };
@@ -202,7 +213,20 @@ impl Lambda {
             sleep(LOOK).await;
         }
         self.rest().await;
-        Ok(Some(self.sample().await?))
+        // The process may still start; that it does in the time of an event is not the question.
+        let patient = Function { timeout: self.function.timeout + self.function.init_limit, ..(*self.function).clone() };
+        let next = self.environment.invoke_as(&patient, self.invocation(self.sample.clone())?, None).await?;
+        Ok(Some(outcome(&next.answer, self.mode, false)))
+    }
+
+    /// Whether a process of the handler's waits for an event, after one more event where there was none.
+    async fn is_awake(&self) -> anyhow::Result<bool> {
+        self.rest().await;
+        if self.leader().await.is_none() {
+            self.sample().await?;
+            self.rest().await;
+        }
+        Ok(self.leader().await.is_some())
     }
 
     /// Waits until the handler's processes do nothing.
@@ -236,7 +260,17 @@ impl Lambda {
     }
 
     async fn sample(&self) -> anyhow::Result<Outcome> {
-        Ok(outcome(&self.answer(self.sample.clone()).await?, self.mode, false))
+        self.outcome(self.sample.clone(), false).await
+    }
+
+    /// What becomes of an event. Where the handler fails, the next event gets a fresh environment: the time that another process
+    /// takes to start is then the init phase's, and no fault is told twice.
+    async fn outcome(&self, event: Bytes, awkward: bool) -> anyhow::Result<Outcome> {
+        let outcome = outcome(&self.answer(event).await?, self.mode, awkward);
+        if matches!(outcome, Outcome::Fault(..)) {
+            self.environment.outdate();
+        }
+        Ok(outcome)
     }
 
     async fn answer(&self, event: Bytes) -> anyhow::Result<Answer> {

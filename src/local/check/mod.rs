@@ -96,10 +96,11 @@ async fn observe(lambda: &Lambda, function: &Function, mode: Mode, sample: &str)
     lambda.environment.stop(std::future::pending::<()>()).await;
     if seen.start.error.is_none() {
         let talk = talk::observe(function, mode, sample).await?;
-        let concurrency = talk.concurrency;
+        let (answered, concurrency) = (talk.answered, talk.concurrency);
         seen.talk = Some(talk);
         end_the_rest();
         seen.afterwards = match mode {
+            _ if !answered => None,
             Mode::JsonLines => Some(talk::afterwards(function, sample).await?),
             Mode::Filter => Some(talk::terminated(function, sample).await?),
             Mode::OneShot => None,

@@ -196,7 +196,7 @@ pub const RULES: [Rule; 28] = [
         judge: |seen| match &seen.talk {
             _ if seen.mode != Mode::JsonLines => DoesNotApply(ONLY_JSONL),
             None => DoesNotApply(NO_ANSWER),
-            Some(talk) => none_of(&talk.foreign, "the sample event"),
+            Some(talk) => none_of_answered(talk.answered, &talk.foreign),
         },
     },
     Rule {
@@ -208,7 +208,7 @@ pub const RULES: [Rule; 28] = [
             None => DoesNotApply(NO_ANSWER),
             Some(talk) => {
                 let all: Vec<String> = talk.repeated.iter().chain(&seen.warnings).cloned().collect();
-                none_of(&all, "the sample event")
+                none_of_answered(talk.answered, &all)
             }
         },
     },
@@ -219,7 +219,7 @@ pub const RULES: [Rule; 28] = [
         judge: |seen| match &seen.talk {
             _ if seen.mode != Mode::JsonLines => DoesNotApply(ONLY_JSONL),
             None => DoesNotApply(NO_ANSWER),
-            Some(talk) => none_of(&talk.stray, "the sample event"),
+            Some(talk) => none_of_answered(talk.answered, &talk.stray),
         },
     },
     Rule {
@@ -229,7 +229,7 @@ pub const RULES: [Rule; 28] = [
         judge: |seen| match &seen.afterwards {
             _ if seen.mode != Mode::JsonLines => DoesNotApply(ONLY_JSONL),
             None => DoesNotApply(NO_ANSWER),
-            Some(afterwards) => none_of(&afterwards.lines, "the sample event"),
+            Some(afterwards) => none_of_answered(afterwards.end.is_some(), &afterwards.lines),
         },
     },
     Rule {
@@ -240,6 +240,7 @@ pub const RULES: [Rule; 28] = [
             None => DoesNotApply(NO_ANSWER),
             Some(talk) => match &talk.unfinished {
                 Some(text) => Verdict::Broken { sent: "the sample event".to_owned(), came: text.clone() },
+                None if !talk.answered && seen.mode != Mode::OneShot => DoesNotApply(NO_ANSWER),
                 None => Kept(None),
             },
         },
@@ -291,8 +292,8 @@ pub const RULES: [Rule; 28] = [
         mend: "SIGKILL leaves no time to clear up: a lock or a socket of the process before must not stop the next one.",
         judge: |seen| match &seen.deadline {
             _ if seen.mode == Mode::OneShot => DoesNotApply(OWN_PROCESS),
-            None if seen.row.is_none() => DoesNotApply(NO_ANSWER),
-            None => DoesNotApply(NO_PROC),
+            None if matches!(seen.freeze, Some(Freeze::Unseen)) => DoesNotApply(NO_PROC),
+            None => DoesNotApply(NO_ANSWER),
             Some(outcome) => answered("an event that ran into its deadline, then the sample event", Some(outcome)),
         },
     },
@@ -365,6 +366,11 @@ fn broken(sent: String, outcome: &Outcome) -> Verdict {
         Outcome::Response => "a response".to_owned(),
     };
     Verdict::Broken { sent, came }
+}
+
+/// The same where the sample event was sent: that nothing odd came says something only where an answer did.
+fn none_of_answered(answered: bool, lines: &[String]) -> Verdict {
+    if !answered && lines.is_empty() { DoesNotApply(NO_ANSWER) } else { none_of(lines, "the sample event") }
 }
 
 fn none_of(lines: &[String], sent: &str) -> Verdict {

@@ -77,6 +77,8 @@ pub struct Row {
     pub answered: usize,
     /// The first that was not answered.
     pub fault: Option<Outcome>,
+    /// One process has answered them all, and is there.
+    pub lasts: bool,
     /// The memory of the handler's processes after a quarter, a half and all, in KiB, where one process has lived all the while.
     pub memory: Option<[u64; 3]>,
     /// The handler's processes that have ended and that it has not waited for; `None` where it can't be known.
@@ -100,6 +102,8 @@ pub enum Freeze {
 /// What a handler said on its own channels.
 #[derive(Debug, Default)]
 pub struct Talk {
+    /// The sample event was answered.
+    pub answered: bool,
     /// The message with unknown members was answered; `None` where there was none.
     pub unknown_answered: Option<bool>,
     /// Lines that came for messages which ask for nothing; `None` where there were none.

@@ -35,6 +35,8 @@ struct Dialogue<'a> {
     /// All that the handler writes comes on one channel.
     merged: bool,
     channels: Channels,
+    /// Its process has answered nothing yet, so the time that its start takes is still to come.
+    is_fresh: bool,
     /// The messages without an answer, and whether their streams are open.
     owed: BTreeMap<String, bool>,
     past: HashSet<String>,
@@ -60,17 +62,18 @@ pub async fn observe(function: &Function, mode: Mode, sample: &str) -> anyhow::R
     }
     // The runtime watches for the moment when this is read.
     dialogue.channels.write(b" ", function.timeout).await;
-    let mut answers = dialogue.ask(sample).await?;
+    dialogue.talk.answered = dialogue.ask(sample).await?;
     dialogue.channels.rest().await;
     dialogue.absorb();
-    if answers && mode == Mode::JsonLines {
+    if dialogue.talk.answered && mode == Mode::JsonLines {
+        dialogue.revive().await?;
         let request = id::uuid().context("no random bytes")?;
         let message = dialogue.message(&request, sample, r#","unknownMember":{"id":"unknown","list":[1,null]}"#);
         let message = message.replacen("\"context\":{", "\"context\":{\"unknownMember\":[{\"id\":\"unknown\"}],", 1);
-        answers = dialogue.say(request, &message).await;
-        dialogue.talk.unknown_answered = Some(answers);
-    }
-    if answers && mode == Mode::JsonLines {
+        dialogue.talk.unknown_answered = Some(dialogue.say(request, &message).await);
+        dialogue.channels.rest().await;
+        dialogue.absorb();
+        dialogue.revive().await?;
         let request = id::uuid().context("no random bytes")?;
         let nothing = format!("\n \n{{\"unknownMember\":true}}\n{{\"id\":\"{request}\",\"context\":{{}}}}\n");
         dialogue.idle.insert(request);
@@ -83,7 +86,14 @@ pub async fn observe(function: &Function, mode: Mode, sample: &str) -> anyhow::R
         let lines = std::mem::take(&mut dialogue.to_nothing);
         dialogue.talk.to_nothing = Some(lines);
     }
-    dialogue.talk.unfinished = dialogue.channels.unfinished().map(|(_, text)| shown(text.as_bytes()));
+    dialogue.note_unfinished();
+    dialogue.revive().await?;
+    if dialogue.is_fresh && dialogue.talk.answered {
+        // Its end is to come between two events.
+        dialogue.ask(sample).await?;
+        dialogue.channels.rest().await;
+        dialogue.revive().await?;
+    }
     dialogue.finish().await
 }
 
@@ -96,6 +106,7 @@ pub async fn afterwards(function: &Function, sample: &str) -> anyhow::Result<Aft
     dialogue.channels.write(b" ", function.timeout).await;
     let mut after = Afterwards { lines: Vec::new(), end: None };
     for _ in 0..LOOKS {
+        dialogue.revive().await?;
         if !dialogue.ask(sample).await? {
             return Ok(after);
         }
@@ -106,6 +117,7 @@ pub async fn afterwards(function: &Function, sample: &str) -> anyhow::Result<Aft
             after.lines.push(shown(text.as_bytes()));
         }
     }
+    dialogue.revive().await?;
     after.end = Some(dialogue.terminate().await);
     Ok(after)
 }
@@ -116,8 +128,13 @@ pub async fn afterwards(function: &Function, sample: &str) -> anyhow::Result<Aft
 /// When this machine gives no process, pipe or random bytes.
 pub async fn terminated(function: &Function, sample: &str) -> anyhow::Result<Afterwards> {
     let mut dialogue = Dialogue::start(function, Mode::Filter, false)?;
-    let end = if dialogue.ask(sample).await? { Some(dialogue.terminate().await) } else { None };
-    Ok(Afterwards { lines: Vec::new(), end })
+    let mut after = Afterwards { lines: Vec::new(), end: None };
+    if dialogue.ask(sample).await? {
+        dialogue.channels.rest().await;
+        dialogue.revive().await?;
+        after.end = Some(dialogue.terminate().await);
+    }
+    Ok(after)
 }
 
 /// As many events at a time as a handler says that it takes. Two contents that have answers of their own, where there are
@@ -128,7 +145,11 @@ pub async fn terminated(function: &Function, sample: &str) -> anyhow::Result<Aft
 pub async fn crowd(function: &Function, sample: &str, concurrency: u32) -> anyhow::Result<Crowd> {
     let mut dialogue = Dialogue::start(function, Mode::JsonLines, false)?;
     let mut alone = Vec::new();
-    for event in [sample, "[]"] {
+    // What a handler makes of these has been told by other rules.
+    let other = if sample.trim() == "null" { "{}" } else { "null" };
+    let mut contents = [sample, other];
+    for event in contents {
+        dialogue.revive().await?;
         let (mut first, mut second) = (None, None);
         for answer in [&mut first, &mut second] {
             let request = id::uuid().context("no random bytes")?;
@@ -137,9 +158,17 @@ pub async fn crowd(function: &Function, sample: &str, concurrency: u32) -> anyho
                 *answer = dialogue.answers.get(&request).cloned();
             }
         }
+        if event == other && !(dialogue.owed.is_empty() && dialogue.channels.live()) {
+            contents = [sample; 2];
+        }
         alone.push(first.filter(|first| Some(first) == second.as_ref()));
     }
-    let differ = matches!(&alone[..], [Some(one), Some(other)] if one != other);
+    // It has said how many events it takes before its first answer.
+    dialogue.revive().await?;
+    if dialogue.is_fresh {
+        dialogue.ask(sample).await?;
+    }
+    let differ = contents[0] != contents[1] && matches!(&alone[..], [Some(one), Some(other)] if one != other);
 
     let events = usize::try_from(concurrency.min(CROWD)).unwrap_or(1);
     let mut messages = String::new();
@@ -147,7 +176,7 @@ pub async fn crowd(function: &Function, sample: &str, concurrency: u32) -> anyho
     for number in 0..events {
         let request = id::uuid().context("no random bytes")?;
         let which = number % 2;
-        messages += &dialogue.message(&request, [sample, "[]"][which], "");
+        messages += &dialogue.message(&request, contents[which], "");
         dialogue.owed.insert(request.clone(), false);
         asked.push((request, which));
     }
@@ -176,6 +205,7 @@ impl<'a> Dialogue<'a> {
             mode,
             merged,
             channels: Channels::start(function, merged).context("can't start the handler")?,
+            is_fresh: true,
             owed: BTreeMap::new(),
             past: HashSet::new(),
             idle: HashSet::new(),
@@ -193,11 +223,55 @@ impl<'a> Dialogue<'a> {
         if self.mode == Mode::Filter {
             return event + "\n";
         }
-        let deadline = epoch_ms(self.function.timeout);
-        let arn = serde_json::json!(self.function.arn);
-        let name = serde_json::json!(self.function.name);
-        let context = format!("\"deadlineMs\":{deadline},\"invokedFunctionArn\":{arn},\"functionName\":{name}");
+        let context = self.context();
         format!("{{\"id\":\"{request}\",\"context\":{{{context}}},\"event\":{event}{more}}}\n")
+    }
+
+    /// The members that Lambda's every message has in its context, after an opening brace.
+    fn context(&self) -> String {
+        let mut context = format!("\"deadlineMs\":{}", epoch_ms(self.limit()));
+        let variable = |name| self.function.variable(name);
+        for (name, value) in [
+            ("invokedFunctionArn", self.function.arn.as_str()),
+            ("traceId", "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"),
+            ("traceparent", "00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01"),
+            ("functionName", variable("AWS_LAMBDA_FUNCTION_NAME")),
+            ("functionVersion", variable("AWS_LAMBDA_FUNCTION_VERSION")),
+            ("memoryLimitInMB", variable("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")),
+            ("logGroupName", variable("AWS_LAMBDA_LOG_GROUP_NAME")),
+            ("logStreamName", variable("AWS_LAMBDA_LOG_STREAM_NAME")),
+        ] {
+            context += &format!(",\"{name}\":{}", serde_json::json!(value));
+        }
+        context
+    }
+
+    /// How long an answer may take.
+    fn limit(&self) -> Duration {
+        self.function.timeout + if self.is_fresh { self.function.init_limit } else { Duration::ZERO }
+    }
+
+    /// A fresh process in the place of one that has ended or hangs: what is tried next is not to suffer from what was tried
+    /// before, and one that ends after its reply does no wrong.
+    async fn revive(&mut self) -> anyhow::Result<()> {
+        if self.owed.is_empty() && self.channels.live() {
+            return Ok(());
+        }
+        self.note_unfinished();
+        self.owed.clear();
+        self.channels = Channels::start(self.function, self.merged).context("can't start the handler")?;
+        self.is_fresh = true;
+        if self.mode == Mode::JsonLines {
+            self.channels.write(b" ", self.function.timeout).await;
+        }
+        self.channels.rest().await;
+        Ok(())
+    }
+
+    /// Notes what stands in a channel without a newline.
+    fn note_unfinished(&mut self) {
+        let unfinished = self.channels.unfinished().map(|(_, text)| shown(text.as_bytes()));
+        self.talk.unfinished = self.talk.unfinished.take().or(unfinished);
     }
 
     /// Sends an event and waits for its answer. Whether that came.
@@ -208,9 +282,10 @@ impl<'a> Dialogue<'a> {
     }
 
     async fn say(&mut self, request: String, message: &str) -> bool {
-        let end = Instant::now() + self.function.timeout;
+        let limit = self.limit();
+        let end = Instant::now() + limit;
         self.owed.insert(request, false);
-        self.channels.write(message.as_bytes(), self.function.timeout).await;
+        self.channels.write(message.as_bytes(), limit).await;
         self.settle(end).await
     }
 
@@ -296,8 +371,10 @@ impl<'a> Dialogue<'a> {
                 }
             }
             None => {
+                // Text about an event may have its id, and the word; an object's member is in quotes.
                 let known = self.owed.keys().chain(&self.past).any(|id| text.contains(id.as_str()));
-                if known && ["response", "chunk"].iter().any(|word| text.contains(word)) {
+                let members = ["\"response\"", "'response'", "\"chunk", "'chunk"];
+                if known && text.contains('{') && members.iter().any(|member| text.contains(member)) {
                     self.talk.stray.push(shown(line));
                 }
             }
@@ -306,6 +383,7 @@ impl<'a> Dialogue<'a> {
 
     fn conclude(&mut self, request: String, answer: Bytes) {
         self.logs.clear();
+        self.is_fresh = false;
         self.answers.insert(request.clone(), answer);
         self.past.insert(request);
     }
