@@ -17,6 +17,7 @@ pub mod seen;
 pub mod talk;
 pub mod tree;
 
+use std::collections::HashSet;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -114,9 +115,14 @@ async fn observe(lambda: &Lambda, function: &Function, mode: Mode, sample: &str)
     Ok(seen)
 }
 
-/// Ends what a handler has started and not ended itself.
+/// Ends what a handler has started and not ended itself, and what that starts meanwhile.
 fn end_the_rest() {
-    if let Some(processes) = tree::below(rustix::process::getpid().as_raw_nonzero().get()) {
+    let mut ended = HashSet::new();
+    while let Some(mut processes) = tree::below(rustix::process::getpid().as_raw_nonzero().get()) {
+        processes.retain(|process| !process.is_zombie && ended.insert(process.id));
+        if processes.is_empty() {
+            return;
+        }
         tree::signal(&processes, rustix::process::Signal::KILL);
     }
 }
