@@ -224,6 +224,24 @@ fn a_crash_at_another_event_is_not_told_as_a_fault_of_concurrency() {
     checked.breaks(&["event-null"]);
 }
 
+#[test]
+fn what_a_timer_prints_later_is_caught() {
+    breaking("log-by-a-timer").breaks(&["log-before-reply"]).came("log-before-reply", "by a timer");
+    let checked = breaking("reply-by-a-timer");
+    checked.came("one-reply", "\"response\": 2");
+}
+
+#[test]
+fn a_leak_is_caught_in_a_row_that_is_cut_short() {
+    breaking("memory-slowly").breaks(&["memory"]).came("memory", "MB at the end");
+}
+
+#[test]
+fn what_others_take_of_the_processor_is_not_the_handlers_fault() {
+    let checked = honest("ends-on-a-busy-machine", &["--timeout", "60", "--stop-grace-ms", "1000"]);
+    assert_eq!(checked.with("broken"), Vec::<String>::new(), "{}", checked.stdout);
+}
+
 /// A rule, and the options with which its handler is checked, the rules that it breaks by that, and words of what came.
 type Case = (&'static str, &'static [&'static str], &'static [&'static str], &'static str);
 

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::tree;
+use super::tree::{self, Process};
 use crate::local::function::Function;
 
 /// What is kept of one channel until somebody takes it.
@@ -27,6 +27,9 @@ const QUIET: Duration = Duration::from_millis(60);
 
 /// How long a handler is watched until it does nothing.
 const REST: Duration = Duration::from_secs(2);
+
+/// How long a busy machine may take to give a handler the time that it needs to end.
+const BUSY: Duration = Duration::from_secs(20);
 
 /// A channel that the handler writes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,11 +87,13 @@ impl Channels {
             readers.push(tokio::spawn(keep(pipe::Receiver::from_owned_fd(read)?, bytes, Arc::clone(&heard))));
             Ok(write)
         };
-        let stdout = channel(Channel::Stdout)?;
-        let (stderr, reply) = if merged {
-            (stdout.try_clone()?, stdout.try_clone()?)
+        // What has come on descriptor 3 is looked at first: from then on stdout is logs.
+        let (stdout, stderr, reply) = if merged {
+            let stdout = channel(Channel::Stdout)?;
+            (stdout.try_clone()?, stdout.try_clone()?, stdout)
         } else {
-            (channel(Channel::Stderr)?, channel(Channel::ReplyFd)?)
+            let reply = channel(Channel::ReplyFd)?;
+            (channel(Channel::Stdout)?, channel(Channel::Stderr)?, reply)
         };
 
         let (program, arguments) = command(function)?;
@@ -200,6 +205,27 @@ impl Channels {
     /// Waits for its end. Whether it came in this time.
     pub async fn ends(&mut self, limit: Duration) -> bool {
         timeout(limit, self.child.wait()).await.is_ok()
+    }
+
+    /// The same, where what other processes take of the machine's time does not count: one that is still at work has longer, but
+    /// no more of the processor's time than this.
+    pub async fn ends_at_work(&mut self, limit: Duration) -> bool {
+        let look = |channels: &Self| channels.id().and_then(tree::below_and_itself);
+        let begin = look(self).map(|processes| tree::used(&processes));
+        let mut before: Option<Vec<Process>> = None;
+        let end = Instant::now() + BUSY;
+        let mut wait = limit;
+        loop {
+            if self.ends(wait).await {
+                return true;
+            }
+            let (Some(begin), Some(after)) = (begin, look(self)) else { return false };
+            let is_idle = before.as_ref().is_some_and(|before| tree::were_idle(before, &after));
+            if is_idle || tree::used(&after).saturating_sub(begin) > limit || Instant::now() > end {
+                return false;
+            }
+            (before, wait) = (Some(after), QUIET * 3);
+        }
     }
 
     /// Whether its process has not ended.

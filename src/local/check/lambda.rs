@@ -26,7 +26,13 @@ const ROW: usize = 1000;
 const ROW_OF_PROCESSES: usize = 20;
 
 /// A slow handler gets no more events in a row when this time is over.
-const ROW_TIME: Duration = Duration::from_secs(5);
+const ROW_TIME: Duration = Duration::from_secs(10);
+
+/// How often in a row the memory is looked at.
+const MEASURES: usize = 40;
+
+/// Fewer events than this tell nothing of a growth.
+const ENOUGH: usize = 200;
 
 /// How long a freeze lasts: longer than a heartbeat or a watchdog of a few hundred milliseconds.
 const FREEZE: Duration = Duration::from_millis(400);
@@ -145,14 +151,17 @@ impl Lambda {
             if row.answered == 1 {
                 leader = self.leader().await;
             }
-            if [wanted / 4, wanted / 2, wanted].contains(&row.answered)
+            if row.answered.is_multiple_of(wanted.div_ceil(MEASURES))
                 && let Some(processes) = self.handlers().await
             {
                 memory.push(tree::memory(&processes));
             }
         }
         row.lasts = leader.is_some() && leader == self.leader().await;
-        row.memory = memory.try_into().ok().filter(|_| row.lasts && self.mode != Mode::OneShot);
+        let after = |share: usize| memory.get((memory.len() / share).checked_sub(1)?).copied();
+        if row.lasts && row.answered >= ENOUGH {
+            row.memory = after(4).zip(after(2)).zip(after(1)).map(|((quarter, half), all)| [quarter, half, all]);
+        }
         row.zombies = self.zombies().await;
         Ok(row)
     }

@@ -207,7 +207,8 @@ pub const RULES: [Rule; 28] = [
             _ if seen.mode == Mode::OneShot => DoesNotApply(OWN_PROCESS),
             None => DoesNotApply(NO_ANSWER),
             Some(talk) => {
-                let all: Vec<String> = talk.repeated.iter().chain(&seen.warnings).cloned().collect();
+                let later = seen.afterwards.iter().flat_map(|afterwards| &afterwards.repeated);
+                let all: Vec<String> = talk.repeated.iter().chain(later).chain(&seen.warnings).cloned().collect();
                 none_of_answered(talk.answered, &all)
             }
         },
@@ -331,18 +332,18 @@ fn memory(seen: &Seen) -> Verdict {
     };
     let Some([quarter, half, all]) = row.memory else {
         return DoesNotApply(
-            "it was not measured: the row of events was cut short, its process did not last, or there is no /proc",
+            "it was not measured: there were fewer than 200 events, its process did not last, or there is no /proc",
         );
     };
+    let mb = |kib: u64| kib.div_ceil(1024);
     // A heap that grows once and then stays is no leak.
     if all > half + GROWTH && half > quarter + GROWTH / 4 {
-        let mb = |kib: u64| kib.div_ceil(1024);
         return Verdict::Broken {
             sent: format!("the sample event {} times", row.answered),
             came: format!("{} MB after a quarter of them, {} MB after half, {} MB at the end", mb(quarter), mb(half), mb(all)),
         };
     }
-    Kept(None)
+    Kept(Some(format!("{} MB after half of them, {} MB at the end", mb(half), mb(all))))
 }
 
 fn event(seen: &Seen, kind: Kind) -> Verdict {

@@ -138,6 +138,8 @@ pub struct End {
 pub struct Afterwards {
     /// What was written after a reply and before the next message.
     pub lines: Vec<String>,
+    /// Replies to what was answered before.
+    pub repeated: Vec<String>,
     /// Its end at SIGTERM.
     pub end: Option<End>,
 }

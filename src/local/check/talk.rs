@@ -22,8 +22,11 @@ const CROWD: u32 = 8;
 /// After how many replies what is written then is looked at.
 const LOOKS: usize = 3;
 
-/// How long what a handler has left behind may take to be gone by itself.
-const LINGER: Duration = Duration::from_millis(500);
+/// How long a handler that does nothing is watched for what it does later, by a timer.
+const LATER: Duration = Duration::from_secs(1);
+
+/// How long what a handler has left behind may take to be gone by itself, on a machine that is busy.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// How much of a line is shown.
 const SHOWN: usize = 160;
@@ -104,14 +107,18 @@ pub async fn observe(function: &Function, mode: Mode, sample: &str) -> anyhow::R
 pub async fn afterwards(function: &Function, sample: &str) -> anyhow::Result<Afterwards> {
     let mut dialogue = Dialogue::start(function, Mode::JsonLines, true)?;
     dialogue.channels.write(b" ", function.timeout).await;
-    let mut after = Afterwards { lines: Vec::new(), end: None };
-    for _ in 0..LOOKS {
+    let mut after = Afterwards { lines: Vec::new(), repeated: Vec::new(), end: None };
+    for look in 1..=LOOKS {
         dialogue.revive().await?;
         if !dialogue.ask(sample).await? {
             return Ok(after);
         }
         dialogue.channels.rest().await;
+        if look == LOOKS {
+            tokio::time::sleep(LATER).await;
+        }
         dialogue.absorb();
+        after.repeated.append(&mut dialogue.talk.repeated);
         after.lines.append(&mut dialogue.logs);
         if let Some((_, text)) = dialogue.channels.unfinished() {
             after.lines.push(shown(text.as_bytes()));
@@ -128,7 +135,7 @@ pub async fn afterwards(function: &Function, sample: &str) -> anyhow::Result<Aft
 /// When this machine gives no process, pipe or random bytes.
 pub async fn terminated(function: &Function, sample: &str) -> anyhow::Result<Afterwards> {
     let mut dialogue = Dialogue::start(function, Mode::Filter, false)?;
-    let mut after = Afterwards { lines: Vec::new(), end: None };
+    let mut after = Afterwards { lines: Vec::new(), repeated: Vec::new(), end: None };
     if dialogue.ask(sample).await? {
         dialogue.channels.rest().await;
         dialogue.revive().await?;
@@ -409,7 +416,7 @@ impl<'a> Dialogue<'a> {
         self.channels.close();
         self.channels.signal(Signal::TERM);
         let waited = self.function.grace;
-        End { waited, ended: self.channels.ends(waited).await }
+        End { waited, ended: self.channels.ends_at_work(waited).await }
     }
 }
 
