@@ -106,7 +106,7 @@ fn example(name: &str) -> String {
 const IMPATIENT: [&str; 2] = ["--timeout", "2"];
 
 /// The rules that only mode jsonl has.
-const ONLY_JSONL: [&str; 6] = ["concurrency", "log-before-reply", "no-event", "reply-ids", "stray-lines", "unknown-members"];
+const ONLY_JSONL: [&str; 5] = ["concurrency", "no-event", "reply-ids", "stray-lines", "unknown-members"];
 
 fn to_strings(ids: &[&str]) -> Vec<String> {
     ids.iter().map(ToString::to_string).collect()
@@ -140,7 +140,7 @@ fn the_jq_filter_passes() {
 #[test]
 fn the_one_shot_example_passes() {
     let options = [&["--mode", "oneshot", "--event", r#"{"text":"x y"}"#], &PATIENT[..]].concat();
-    let own_process = ["deadline", "freeze", "memory", "one-reply", "sigterm", "zombies"];
+    let own_process = ["deadline", "freeze", "log-before-reply", "memory", "one-reply", "sigterm", "zombies"];
     check(&options, &[&example("shell/words.sh")]).passes_but_for(&sorted(&ONLY_JSONL, &own_process));
 }
 
@@ -240,6 +240,23 @@ fn a_leak_is_caught_in_a_row_that_is_cut_short() {
 fn what_others_take_of_the_processor_is_not_the_handlers_fault() {
     let checked = honest("ends-on-a-busy-machine", &["--timeout", "60", "--stop-grace-ms", "1000"]);
     assert_eq!(checked.with("broken"), Vec::<String>::new(), "{}", checked.stdout);
+}
+
+#[test]
+fn a_filter_that_logs_after_its_response_is_caught() {
+    let late = "while IFS= read -r line; do echo early >&2; echo 1; echo late >&2; done";
+    let options = [&["--mode", "filter"], &PATIENT[..]].concat();
+    check(&options, &["sh", "-c", late]).breaks(&["log-before-reply"]).came("log-before-reply", "late");
+    let early = "while IFS= read -r line; do echo early >&2; echo 1; done";
+    assert_eq!(check(&options, &["sh", "-c", early]).with("broken"), Vec::<String>::new());
+}
+
+#[test]
+fn a_filter_on_descriptor_3_may_print_to_stdout() {
+    let prints = "while IFS= read -r line; do echo 1 >&3; echo printed; done";
+    let options = [&["--mode", "filter"], &PATIENT[..]].concat();
+    let checked = check(&options, &["sh", "-c", prints]);
+    checked.breaks(&["log-before-reply"]).came("log-before-reply", "printed");
 }
 
 /// A rule, and the options with which its handler is checked, the rules that it breaks by that, and words of what came.

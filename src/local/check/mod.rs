@@ -97,14 +97,14 @@ async fn observe(lambda: &Lambda, function: &Function, mode: Mode, sample: &str)
     lambda.environment.stop(std::future::pending::<()>()).await;
     if seen.start.error.is_none() {
         let talk = talk::observe(function, mode, sample).await?;
-        let (answered, concurrency) = (talk.answered, talk.concurrency);
+        let (answered, concurrency, response) = (talk.answered, talk.concurrency, talk.response.clone());
         seen.talk = Some(talk);
         end_the_rest();
         seen.afterwards = match mode {
             _ if !answered => None,
-            Mode::JsonLines => Some(talk::afterwards(function, sample).await?),
-            Mode::Filter => Some(talk::terminated(function, sample).await?),
             Mode::OneShot => None,
+            Mode::Filter if response.is_none() => Some(talk::terminated(function, sample).await?),
+            _ => Some(talk::afterwards(function, mode, sample, response).await?),
         };
         end_the_rest();
         if mode == Mode::JsonLines && concurrency > 1 {

@@ -228,8 +228,12 @@ pub const RULES: [Rule; 28] = [
         sentence: "It logs before its reply, and nothing between events",
         mend: "Reply last: Lambda freezes the process after it, and a line from then on counts as another invocation's.",
         judge: |seen| match &seen.afterwards {
-            _ if seen.mode != Mode::JsonLines => DoesNotApply(ONLY_JSONL),
+            _ if seen.mode == Mode::OneShot => DoesNotApply(OWN_PROCESS),
             None => DoesNotApply(NO_ANSWER),
+            // Without it there is no order to be seen.
+            Some(_) if seen.mode == Mode::Filter && seen.talk.as_ref().is_none_or(|talk| talk.response.is_none()) => {
+                DoesNotApply("in mode filter it is seen only where the same event has the same response")
+            }
             Some(afterwards) => none_of_answered(afterwards.end.is_some(), &afterwards.lines),
         },
     },

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::events::Kind;
 
 /// The handler's mode.
@@ -104,6 +106,8 @@ pub enum Freeze {
 pub struct Talk {
     /// The sample event was answered.
     pub answered: bool,
+    /// A filter's response to the sample event, where it is always the same.
+    pub response: Option<Bytes>,
     /// The message with unknown members was answered; `None` where there was none.
     pub unknown_answered: Option<bool>,
     /// Lines that came for messages which ask for nothing; `None` where there were none.

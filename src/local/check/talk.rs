@@ -48,6 +48,8 @@ struct Dialogue<'a> {
     answers: BTreeMap<String, Bytes>,
     /// Descriptor 3 has been used, so stdout is logs.
     uses_reply_fd: bool,
+    /// A filter's response to the sample event, where it is always the same.
+    response: Option<Bytes>,
     talk: Talk,
     to_nothing: Vec<String>,
     logs: Vec<String>,
@@ -68,6 +70,15 @@ pub async fn observe(function: &Function, mode: Mode, sample: &str) -> anyhow::R
     dialogue.talk.answered = dialogue.ask(sample).await?;
     dialogue.channels.rest().await;
     dialogue.absorb();
+    if dialogue.talk.answered && mode == Mode::Filter {
+        dialogue.revive().await?;
+        let first = dialogue.answers.values().next().cloned();
+        dialogue.answers.clear();
+        dialogue.ask(sample).await?;
+        dialogue.channels.rest().await;
+        dialogue.absorb();
+        dialogue.talk.response = first.filter(|first| dialogue.answers.values().eq([first]));
+    }
     if dialogue.talk.answered && mode == Mode::JsonLines {
         dialogue.revive().await?;
         let request = id::uuid().context("no random bytes")?;
@@ -100,13 +111,17 @@ pub async fn observe(function: &Function, mode: Mode, sample: &str) -> anyhow::R
     dialogue.finish().await
 }
 
-/// What comes after replies, on one pipe, so that the order is certain; then the end at SIGTERM.
+/// What comes after replies, on one pipe, so that the order is certain; then the end at SIGTERM. A filter's response is told from
+/// its log lines by what it is: that has to be known.
 ///
 /// # Errors
 /// When this machine gives no process, pipe or random bytes.
-pub async fn afterwards(function: &Function, sample: &str) -> anyhow::Result<Afterwards> {
-    let mut dialogue = Dialogue::start(function, Mode::JsonLines, true)?;
-    dialogue.channels.write(b" ", function.timeout).await;
+pub async fn afterwards(function: &Function, mode: Mode, sample: &str, response: Option<Bytes>) -> anyhow::Result<Afterwards> {
+    let mut dialogue = Dialogue::start(function, mode, true)?;
+    dialogue.response = response;
+    if mode == Mode::JsonLines {
+        dialogue.channels.write(b" ", function.timeout).await;
+    }
     let mut after = Afterwards { lines: Vec::new(), repeated: Vec::new(), end: None };
     for look in 1..=LOOKS {
         dialogue.revive().await?;
@@ -218,6 +233,7 @@ impl<'a> Dialogue<'a> {
             idle: HashSet::new(),
             answers: BTreeMap::new(),
             uses_reply_fd: false,
+            response: None,
             talk: Talk { concurrency: 1, ..Talk::default() },
             to_nothing: Vec::new(),
             logs: Vec::new(),
@@ -319,6 +335,7 @@ impl<'a> Dialogue<'a> {
             self.uses_reply_fd |= channel == Channel::ReplyFd;
             match (self.mode, channel) {
                 (_, Channel::Stderr) | (Mode::OneShot, _) => {}
+                (Mode::Filter, _) if self.merged && self.response.as_ref() != Some(&line) => self.logs.push(shown(&line)),
                 (Mode::JsonLines, Channel::Stdout) if self.merged => self.reply(&after_a_log(line), Source::Stdout),
                 (Mode::JsonLines, Channel::Stdout) => self.reply(&line, Source::Stdout),
                 (Mode::JsonLines, Channel::ReplyFd) => self.reply(&line, Source::ReplyFd),
