@@ -259,6 +259,15 @@ fn a_filter_on_descriptor_3_may_print_to_stdout() {
     checked.breaks(&["log-before-reply"]).came("log-before-reply", "printed");
 }
 
+#[test]
+fn a_one_shot_program_has_its_context_when_it_is_watched_to_its_end() {
+    let needs = [
+        "set -eu; cat; : $AWS_LAMBDA_REQUEST_ID $AWS_LAMBDA_DEADLINE_MS $AWS_LAMBDA_INVOKED_FUNCTION_ARN $_X_AMZN_TRACE_ID",
+        "$TRACEPARENT; setsid sleep 600 </dev/null >/dev/null 2>&1 &",
+    ];
+    check(&["--mode", "oneshot", "--timeout", "60"], &["sh", "-c", &needs.join(" ")]).breaks(&["end-of-stdin"]);
+}
+
 /// A rule, and the options with which its handler is checked, the rules that it breaks by that, and words of what came.
 type Case = (&'static str, &'static [&'static str], &'static [&'static str], &'static str);
 

@@ -31,6 +31,10 @@ const LINGER: Duration = Duration::from_secs(2);
 /// How much of a line is shown.
 const SHOWN: usize = 160;
 
+/// The trace of each event, in X-Ray's form and in W3C's.
+const TRACE_ID: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
+const TRACEPARENT: &str = "00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01";
+
 /// A handler and what it owes.
 struct Dialogue<'a> {
     function: &'a Function,
@@ -60,11 +64,13 @@ struct Dialogue<'a> {
 /// # Errors
 /// When this machine gives no process, pipe or random bytes.
 pub async fn observe(function: &Function, mode: Mode, sample: &str) -> anyhow::Result<Talk> {
-    let mut dialogue = Dialogue::start(function, mode, false)?;
     if mode == Mode::OneShot {
+        let function = with_context(function)?;
+        let mut dialogue = Dialogue::start(&function, mode, false)?;
         dialogue.channels.write(sample.as_bytes(), function.timeout).await;
         return dialogue.finish().await;
     }
+    let mut dialogue = Dialogue::start(function, mode, false)?;
     // The runtime watches for the moment when this is read.
     dialogue.channels.write(b" ", function.timeout).await;
     dialogue.talk.answered = dialogue.ask(sample).await?;
@@ -256,8 +262,8 @@ impl<'a> Dialogue<'a> {
         let variable = |name| self.function.variable(name);
         for (name, value) in [
             ("invokedFunctionArn", self.function.arn.as_str()),
-            ("traceId", "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"),
-            ("traceparent", "00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01"),
+            ("traceId", TRACE_ID),
+            ("traceparent", TRACEPARENT),
             ("functionName", variable("AWS_LAMBDA_FUNCTION_NAME")),
             ("functionVersion", variable("AWS_LAMBDA_FUNCTION_VERSION")),
             ("memoryLimitInMB", variable("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")),
@@ -435,6 +441,21 @@ impl<'a> Dialogue<'a> {
         let waited = self.function.grace;
         End { waited, ended: self.channels.ends_at_work(waited).await }
     }
+}
+
+/// The function with the context in its environment, as a one-shot program gets it.
+fn with_context(function: &Function) -> anyhow::Result<Function> {
+    let mut function = function.clone();
+    for (name, value) in [
+        ("AWS_LAMBDA_REQUEST_ID", id::uuid().context("no random bytes")?),
+        ("AWS_LAMBDA_DEADLINE_MS", epoch_ms(function.timeout).to_string()),
+        ("AWS_LAMBDA_INVOKED_FUNCTION_ARN", function.arn.clone()),
+        ("_X_AMZN_TRACE_ID", TRACE_ID.to_owned()),
+        ("TRACEPARENT", TRACEPARENT.to_owned()),
+    ] {
+        function.environment.insert(name.into(), value.into());
+    }
+    Ok(function)
 }
 
 /// The processes that a handler has left, which are ended; `None` where there is no telling.
