@@ -268,6 +268,18 @@ fn a_one_shot_program_has_its_context_when_it_is_watched_to_its_end() {
     check(&["--mode", "oneshot", "--timeout", "60"], &["sh", "-c", &needs.join(" ")]).breaks(&["end-of-stdin"]);
 }
 
+#[test]
+fn a_log_line_of_json_may_say_that_something_is_ready() {
+    honest("logs-json", &PATIENT).passes_but_for(&["concurrency"]);
+}
+
+#[test]
+fn a_process_may_be_waited_for_in_the_next_event() {
+    let checked = honest("waits-in-the-next-event", &PATIENT);
+    assert_eq!(checked.with("broken"), Vec::<String>::new(), "{}", checked.stdout);
+    assert_eq!(checked.verdicts()["zombies"]["verdict"], "kept", "{}", checked.stdout);
+}
+
 /// A rule, and the options with which its handler is checked, the rules that it breaks by that, and words of what came.
 type Case = (&'static str, &'static [&'static str], &'static [&'static str], &'static str);
 

@@ -162,24 +162,29 @@ impl Lambda {
         if row.lasts && row.answered >= ENOUGH {
             row.memory = after(4).zip(after(2)).zip(after(1)).map(|((quarter, half), all)| [quarter, half, all]);
         }
-        row.zombies = self.zombies().await;
+        row.zombies = self.zombies().await?;
         Ok(row)
     }
 
-    /// How many processes the handler leaves to itself as zombies. Those that it is about to wait for are no such.
-    async fn zombies(&self) -> Option<usize> {
-        let mut zombies = usize::MAX;
-        for _ in 0..25 {
-            let runtime = self.environment.process_id().await?;
-            // The runtime waits for its own children.
-            let left = self.handlers().await?.iter().filter(|process| process.is_zombie && process.parent != runtime).count();
-            zombies = zombies.min(left);
-            if zombies == 0 {
-                break;
-            }
-            sleep(LOOK).await;
+    /// How many processes the handler leaves to itself as zombies. Those that it waits for in the next event are no such: a shell
+    /// without job control does.
+    async fn zombies(&self) -> anyhow::Result<Option<usize>> {
+        self.rest().await;
+        let Some(mut zombies) = self.zombies_now().await else { return Ok(None) };
+        if !zombies.is_empty() {
+            self.sample().await?;
+            self.rest().await;
+            let Some(after) = self.zombies_now().await else { return Ok(None) };
+            zombies.retain(|zombie| after.contains(zombie));
         }
-        Some(zombies)
+        Ok(Some(zombies.len()))
+    }
+
+    async fn zombies_now(&self) -> Option<Vec<i32>> {
+        let runtime = self.environment.process_id().await?;
+        // The runtime waits for its own children.
+        let is_left = |process: &Process| process.is_zombie && process.parent != runtime;
+        Some(self.handlers().await?.into_iter().filter(is_left).map(|process| process.id).collect())
     }
 
     /// Stops the whole environment for a while, as Lambda does between events; `None` where no process waits for one.

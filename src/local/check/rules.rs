@@ -47,7 +47,8 @@ pub const RULES: [Rule; 28] = [
     Rule {
         id: "start",
         sentence: "It starts within Lambda's init phase",
-        mend: "Read stdin, or say {\"ready\":true}, within 10 seconds; put off slow work until the first event.",
+        mend: "Where it ends, see `bootstrap invoke` for its log; else read stdin, or say {\"ready\":true}, within 10 seconds, and put \
+               off slow work until the first event.",
         judge: |seen| {
             let sent = "the start of the handler".to_owned();
             let Seen { start, .. } = seen;

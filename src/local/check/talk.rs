@@ -396,7 +396,7 @@ impl<'a> Dialogue<'a> {
                 let replies = ["response", "stream", "chunk", "chunkBase64", "end"].into_iter().any(has);
                 if has("id") && (replies || (has("error") && members.len() == 2)) {
                     self.talk.foreign.push(shown(line));
-                } else if (replies && members.len() == 1) || has("ready") {
+                } else if (replies && members.len() == 1) || (has("ready") && begins_with(&text, "\"ready\"")) {
                     self.talk.stray.push(shown(line));
                 }
             }
@@ -487,6 +487,11 @@ fn after_a_log(line: Bytes) -> Bytes {
 fn epoch_ms(later: Duration) -> u128 {
     let now = std::time::SystemTime::now() + later;
     now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis())
+}
+
+/// Whether an object's first member is this one: a log line of JSON may have such a member among others.
+fn begins_with(object: &str, member: &str) -> bool {
+    object.trim_start().strip_prefix('{').is_some_and(|members| members.trim_start().starts_with(member))
 }
 
 /// The beginning of a line, for people.
