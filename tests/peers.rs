@@ -29,6 +29,8 @@ mod peers {
     mod emulator;
     /// What is left of the Java example where bootstrap is killed.
     mod endings;
+    /// What `sam build` makes of `template.yaml`, as Lambda unpacks it.
+    mod sam;
     /// The AWS CLI, boto3 and curl call `bootstrap serve`.
     mod serve;
     /// `bootstrap serve` beside the emulator: what is the same, and what is known to differ.

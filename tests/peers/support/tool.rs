@@ -18,7 +18,8 @@ pub(super) fn example(name: &str) -> PathBuf {
     there(of_the_project("examples").join(name))
 }
 
-fn of_the_project(path: &str) -> PathBuf {
+/// A file of the project.
+pub(super) fn of_the_project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
