@@ -29,6 +29,8 @@ mod peers {
     mod emulator;
     /// What is left of the Java example where bootstrap is killed.
     mod endings;
+    /// Bootstrap in one layer, and what others bring.
+    mod layers;
     /// What `sam build` makes of `template.yaml`, as Lambda unpacks it.
     mod sam;
     /// The AWS CLI, boto3 and curl call `bootstrap serve`.
