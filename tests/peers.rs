@@ -25,6 +25,8 @@ mod peers {
     mod check;
     /// The AWS CLI and boto3 call the emulator, as users do.
     mod clients;
+    /// The README's commands that deploy.
+    mod deploying;
     /// AWS's Runtime Interface Emulator.
     mod emulator;
     /// What is left of the Java example where bootstrap is killed.
