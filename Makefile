@@ -11,6 +11,7 @@ TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 TOOLS := $(TARGET)/tools
 RESULTS := $(TARGET)/test-results
 JAVA := examples/java-jlink
+MACOS := aarch64-apple-darwin
 
 # Where the peer tests look for programs. With `make INSTALL=1`, tests/tools.sh may use sudo.
 export PEER_TOOLS := $(TOOLS)/bin
@@ -83,13 +84,23 @@ fmt: ## format the sources
 	@cargo fmt
 
 .PHONY: lint
-lint: system ## check formatting, clippy's and shellcheck's advice
+lint: tools ## check formatting, clippy's advice on Linux and for macOS, shellcheck's, and the workflow
 	$(call say,checking the formatting)
 	@cargo fmt --check
 	$(call say,checking with clippy)
 	@cargo clippy --locked --all-targets -- -D warnings
 	$(call say,checking the shell scripts)
 	@shellcheck $(SCRIPTS)
+	$(call say,checking the workflow)
+	@$(TOOLS)/bin/zizmor --offline --quiet --no-progress .github/workflows
+	@$(MAKE) check-macos
+
+# Laptops run `invoke` and `serve`. Compiled and linted, not linked or run: that would take a Mac.
+.PHONY: check-macos
+check-macos: ## compile for macOS as far as that goes without a Mac
+	$(call say,checking with clippy for macOS)
+	@rustup target list --installed | grep -qx $(MACOS) || rustup target add $(MACOS)
+	@cargo clippy --locked --lib --bins --target $(MACOS) -- -D warnings
 
 .PHONY: system
 system: ## look for the system's packages; install missing ones as root or with INSTALL=1
