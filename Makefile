@@ -35,14 +35,10 @@ dist: dist-x86_64 dist-aarch64 ## build what is released, in target/dist: static
 .PHONY: dist-x86_64 dist-aarch64
 dist-x86_64: ## the same for one architecture
 dist-aarch64: ## the same for the other
-dist-x86_64 dist-aarch64: dist-%: system-dist
+dist-x86_64 dist-aarch64: dist-%:
 	$(call say,building the released files for $*)
+	@tests/tools.sh dist-$*
 	@CARGO_TARGET_DIR=$(TARGET) .ci/dist $*
-
-.PHONY: system-dist
-system-dist:
-	@mkdir -p $(TARGET)
-	@tests/tools.sh dist
 
 .PHONY: examples
 examples: system ## build the Java example's image
