@@ -11,6 +11,7 @@ TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 TOOLS := $(TARGET)/tools
 RESULTS := $(TARGET)/test-results
 JAVA := examples/java-jlink
+MACOS := aarch64-apple-darwin
 
 # Where the peer tests look for programs. With `make INSTALL=1`, tests/tools.sh may use sudo.
 export PEER_TOOLS := $(TOOLS)/bin
@@ -34,14 +35,10 @@ dist: dist-x86_64 dist-aarch64 ## build what is released, in target/dist: static
 .PHONY: dist-x86_64 dist-aarch64
 dist-x86_64: ## the same for one architecture
 dist-aarch64: ## the same for the other
-dist-x86_64 dist-aarch64: dist-%: system-dist
+dist-x86_64 dist-aarch64: dist-%:
 	$(call say,building the released files for $*)
+	@tests/tools.sh dist-$*
 	@CARGO_TARGET_DIR=$(TARGET) .ci/dist $*
-
-.PHONY: system-dist
-system-dist:
-	@mkdir -p $(TARGET)
-	@tests/tools.sh dist
 
 .PHONY: examples
 examples: system ## build the Java example's image
@@ -83,13 +80,23 @@ fmt: ## format the sources
 	@cargo fmt
 
 .PHONY: lint
-lint: system ## check formatting, clippy's and shellcheck's advice
+lint: tools ## check formatting, clippy's advice on Linux and for macOS, shellcheck's, and the workflow
 	$(call say,checking the formatting)
 	@cargo fmt --check
 	$(call say,checking with clippy)
 	@cargo clippy --locked --all-targets -- -D warnings
 	$(call say,checking the shell scripts)
 	@shellcheck $(SCRIPTS)
+	$(call say,checking the workflow)
+	@$(TOOLS)/bin/zizmor --offline --quiet --no-progress .github/workflows
+	@$(MAKE) check-macos
+
+# Laptops run `invoke` and `serve`. Compiled and linted, not linked or run: that would take a Mac.
+.PHONY: check-macos
+check-macos: ## compile for macOS as far as that goes without a Mac
+	$(call say,checking with clippy for macOS)
+	@rustup target list --installed | grep -qx $(MACOS) || rustup target add $(MACOS)
+	@cargo clippy --locked --lib --bins --target $(MACOS) -- -D warnings
 
 .PHONY: system
 system: ## look for the system's packages; install missing ones as root or with INSTALL=1

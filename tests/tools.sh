@@ -1,6 +1,7 @@
 #!/bin/sh
 # Looks whether this machine has what building and testing need. As root, or with INSTALL=1 through sudo, it installs
-# what is missing with apt-get; else it prints the command, and fails. `tests/tools.sh dist` looks for what `make dist` needs alone.
+# what is missing with apt-get; else it prints the command, and fails. With dist-x86_64 or
+# dist-aarch64 it looks for what `make` needs for that alone.
 set -u
 
 scope=${1-all}
@@ -48,14 +49,15 @@ links_for_other() {
 
 look_dist() {
     need 'gcc libc6-dev' 'a C compiler, with which Rust links' links
-    need "gcc-$other-linux-gnu libc6-dev-$other_debian-cross" "a C compiler for $other_program" links_for_other
+    [ "$scope" = "dist-$(uname -m)" ] ||
+        need "gcc-$other-linux-gnu libc6-dev-$other_debian-cross" "a C compiler for $other_program" links_for_other
     need python3 'Python 3' python3 --version
 }
 
 look() {
     packages=
     look_dist
-    [ "$scope" != dist ] || return 0
+    [ "$scope" = all ] || return 0
     need 'python3 python3-venv' 'Python 3 with venv' python3 -c 'import ensurepip, venv'
     need default-jdk-headless 'a JDK, 17 or later, with jlink (JAVA_HOME, else PATH)' has_jdk
     need curl curl curl --version
@@ -69,7 +71,9 @@ look() {
     need qemu-user-static "QEMU, which runs a program for $other_program" qemu-$other_program-static --version
 }
 
-for tool in 'cargo --version' 'cargo fmt --version' 'cargo clippy --version'; do
+rust='cargo --version'
+for tool in "$rust" 'cargo fmt --version' 'cargo clippy --version'; do
+    [ "$scope" = all ] || [ "$tool" = "$rust" ] || continue
     if ! $tool >/dev/null; then
         echo "    missing: $tool; Rust, with rustfmt and clippy, comes from https://rustup.rs"
         exit 1

@@ -6,7 +6,9 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use super::support::{Example, Served, Unpacked, answers, architecture, client, goes_on_after, output, sam, with_clients};
+use super::support::{
+    Example, Served, Unpacked, answers, architecture, client, goes_on_after, output, released, sam, with_clients,
+};
 use crate::it_support::fixture;
 
 /// What the shell does in place of the programs that are not to be run here. All arguments of `aws` are in a file.
@@ -53,8 +55,8 @@ impl Clone {
         Example::Java.command();
         output(Command::new("cp").arg("-R").arg(root.join("examples")).arg(clone.path("")), b"");
         std::fs::create_dir(clone.path("target")).unwrap();
-        let dist = std::env::var_os("BOOTSTRAP_TEST_DIST").map_or_else(|| root.join("target/dist"), PathBuf::from);
-        assert!(dist.exists(), "{} is not there: run `make dist`", dist.display());
+        let binary = released(&format!("bootstrap-{}", std::env::consts::ARCH));
+        let dist = binary.parent().unwrap();
         std::os::unix::fs::symlink(dist, clone.path("target/dist")).unwrap();
         clone
     }

@@ -1,6 +1,6 @@
 //! AWS's Runtime Interface Emulator: it starts bootstrap when the first event comes.
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -26,12 +26,18 @@ impl Emulator {
     }
 
     pub(crate) fn start(setup: Setup, handler: impl AsRef<Path>) -> Emulator {
+        Emulator::start_with(setup, &[binary().into_os_string()], handler)
+    }
+
+    /// Bootstrap is what this command runs.
+    pub(crate) fn start_with(setup: Setup, bootstrap: &[OsString], handler: impl AsRef<Path>) -> Emulator {
         let setup = setup.default_env("AWS_LAMBDA_FUNCTION_TIMEOUT", "300");
-        Emulator::begin(setup, Command::new(tool("aws-lambda-rie")), &[binary().as_os_str(), handler.as_ref().as_os_str()])
+        let command = [bootstrap, &[handler.as_ref().into()]].concat();
+        Emulator::begin(setup, Command::new(tool("aws-lambda-rie")), &command)
     }
 
     /// `command` is the emulator, or becomes it. Without these last arguments it looks for bootstrap as Lambda does.
-    pub(super) fn begin(setup: Setup, mut command: Command, last: &[&OsStr]) -> Emulator {
+    pub(super) fn begin(setup: Setup, mut command: Command, last: &[OsString]) -> Emulator {
         let ip = setup.address();
         let (address, runtime_api) = (free(ip), free(ip));
         let mut run = setup.run();
