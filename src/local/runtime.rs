@@ -142,9 +142,9 @@ impl Runtime {
         }
     }
 
-    /// Kills it at once.
-    pub fn kill(&self) {
-        self.process.signal(Signal::KILL);
+    /// Kills it at once, with all that it and its handler have started.
+    pub async fn kill(&self) {
+        self.process.kill().await;
     }
 
     /// Runs the function on one event. `placed` is called when the runtime has taken it.
@@ -183,7 +183,7 @@ impl Runtime {
             () = self.next_is_overdue(function, offered) => {
                 if self.api.initializes() && self.init == Init::Phase && function.concurrency == 1 {
                     self.prospects().overran = true;
-                    self.kill();
+                    self.kill().await;
                     return Ok(None);
                 }
                 if self.api.initializes() {
@@ -284,7 +284,7 @@ impl Runtime {
         }
         self.process.signal(Signal::TERM);
         if timeout(grace + BEYOND_GRACE, self.process.ended()).await.is_err() {
-            self.process.signal(Signal::KILL);
+            self.process.kill().await;
             let _ = self.process.ended().await;
         }
         // What it said at the end comes out, unless somebody else keeps the pipe open.
