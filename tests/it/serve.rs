@@ -84,7 +84,8 @@ fn names_and_arns_and_qualifiers_name_the_function() {
     let message = served.call(&Call::invoke("prices", "{}")).exception(404, "ResourceNotFoundException");
     assert_eq!(message, "Function not found: arn:aws:lambda:us-east-1:123456789012:function:prices");
     served.wait_stderr("--function-name prices serves it\n");
-    served.call(&Call::invoke("a%20b", "{}")).exception(400, "InvalidParameterValueException");
+    let message = served.call(&Call::invoke("a%20b", "{}")).exception(400, "ValidationException");
+    assert!(message.starts_with("1 validation error detected: Value 'a b' at 'functionName' failed to satisfy "), "{message}");
     let unequal = Call::new("POST", "/2015-03-31/functions/orders:1/invocations?Qualifier=2");
     let message = served.call(&unequal).exception(400, "InvalidParameterValueException");
     assert_eq!(message, "The derived qualifier from the function name does not match the specified qualifier.");
@@ -192,9 +193,9 @@ fn what_the_caller_tells_of_itself_reaches_the_context() {
 fn bad_headers_are_refused_and_nothing_is_run() {
     let served = told([]);
     for (name, value, error_type) in [
-        ("X-Amz-Invocation-Type", "event", "InvalidParameterValueException"),
-        ("X-Amz-Log-Type", "All", "InvalidParameterValueException"),
-        ("X-Amz-Tenant-Id", "a,b", "InvalidParameterValueException"),
+        ("X-Amz-Invocation-Type", "event", "ValidationException"),
+        ("X-Amz-Log-Type", "All", "ValidationException"),
+        ("X-Amz-Tenant-Id", "a,b", "ValidationException"),
         ("X-Amz-Client-Context", "{}", "InvalidRequestContentException"),
     ] {
         served.call(&Call::invoke("function", "[]").header(name, value)).exception(400, error_type);

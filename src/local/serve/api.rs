@@ -127,10 +127,7 @@ impl Api {
         let name = decode(name);
         let asked = query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("Qualifier=")).map(decode);
         match name::find(&name, &self.function.name) {
-            Named::Nothing => Err(Exception::InvalidParameterValue(format!(
-                "1 validation error detected: Value '{name}' at 'functionName' failed to satisfy constraint: \
-                 it must be a function's name or ARN, with or without a qualifier"
-            ))),
+            Named::Nothing => Err(call::unsatisfied(&name, "functionName", name::CONSTRAINT)),
             Named::Another(other) => {
                 let note = format!("bootstrap: a call for the function `{other}` was refused; --function-name {other} serves it");
                 self.console.note(note).await;
@@ -179,7 +176,7 @@ impl Api {
         let call = Call::new(request.headers())?;
         let (kind, wants_log) = (call.kind, call.wants_log);
         if kind == Kind::Event {
-            return Err(call::not_in_set("Event", "invocationType", "[DryRun, RequestResponse]"));
+            return Err(call::unsatisfied("Event", "invocationType", "enum value set: [DryRun, RequestResponse]"));
         }
         let (invocation, memory) = self.accept(call, request, request_id, new_trace_id).await?;
         let trace_id = HeaderValue::try_from(&invocation.trace_id).ok();
