@@ -45,7 +45,7 @@ enum Start {
 pub async fn answer(
     api: &Arc<Api>,
     head: Head,
-    body: Incoming,
+    body: &mut Incoming,
     client: SocketAddr,
     request_id: &str,
     trace_id: String,

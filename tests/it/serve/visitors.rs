@@ -60,3 +60,18 @@ fn slow_and_broken_clients_hurt_nobody() {
     half_a_head.call(&call).is(200, "1");
     served.end();
 }
+
+#[test]
+fn a_refused_caller_of_many_bytes_sees_why() {
+    let served = told([]);
+    let event = format!("\"{}\"", "x".repeat(6_000_000));
+    served.call(&Call::invoke("prices", &event)).exception(404, "ResourceNotFoundException");
+    served.call(&Call::invoke("function", &event).header("X-Amz-Log-Type", "All")).exception(400, "ValidationException");
+    served.call(&Call::invoke("function", &event).header("Origin", "null")).exception(403, "AccessDeniedException");
+    served.call(&Call::new("POST", "/2015-03-31/functions").body(&event)).exception(404, "UnknownOperationException");
+    // The connection is as good as before.
+    let mut client = served.begin(&Call::invoke("prices", &event));
+    client.reply().exception(404, "ResourceNotFoundException");
+    client.call(&Call::invoke("function", r#"[{"response":1}]"#)).is(200, "1");
+    served.end();
+}
