@@ -40,6 +40,7 @@ impl Process {
     pub fn start(function: &Function, api: &str, log: OwnedFd) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command
+            .args(&function.command)
             .env_clear()
             .envs(&function.environment)
             .env("AWS_LAMBDA_RUNTIME_API", api)

@@ -152,7 +152,8 @@ fn function_errors_are_answers() {
 #[test]
 fn an_init_error_is_an_answer_and_each_call_tries_again() {
     let served = listen(serve([]).handler("./late"));
-    served.invoke("{}").function_error("Runtime.HandlerNotFound");
+    let message = served.invoke("{}").function_error("Runtime.HandlerNotFound");
+    assert!(message.contains("the handler \"./late\" (the arguments) was not found"), "{message}");
     std::os::unix::fs::symlink(hello(), served.running.dir.path().join("late")).unwrap();
     served.invoke("{}").is(200, "{\"hello\":{}}");
     served.end();
