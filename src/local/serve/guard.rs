@@ -14,25 +14,27 @@ use super::exception::Exception;
 /// # Errors
 /// It may be a page of another site's.
 pub fn check(headers: &HeaderMap, authority: Option<&str>, listen: SocketAddr) -> Result<(), Exception> {
-    let text = |name: &str| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-    let host_header = text("host");
+    // Each of them, where a header comes twice: who reads it later may take another one than this.
+    let texts = |name: &str| -> Vec<String> {
+        headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
+    };
+    let hosts = texts("host");
     let is_here = |host: &str| is_loopback(host) || host.parse() == Ok(listen.ip());
     if listen.ip().is_loopback() {
-        for named in [host_header.as_deref(), authority].into_iter().flatten() {
+        for named in hosts.iter().map(String::as_str).chain(authority) {
             if !is_here(host_of(named)) {
                 return Err(refused(&format!("Host {named}"), "call it as localhost, 127.0.0.1 or the address that --listen has"));
             }
         }
     }
-    if let Some(origin) = text("origin") {
+    for origin in texts("origin") {
         let host = origin.split_once("://").map(|(_, rest)| host_of(rest));
-        let same =
-            |host: &str| is_here(host) || host_header.as_deref().is_some_and(|named| host_of(named).eq_ignore_ascii_case(host));
+        let same = |host: &str| is_here(host) || hosts.iter().any(|named| host_of(named).eq_ignore_ascii_case(host));
         if !host.is_some_and(same) {
             return Err(refused(&format!("Origin {origin}"), "serve the page from localhost"));
         }
     }
-    if text("sec-fetch-site").as_deref() == Some("cross-site") {
+    if texts("sec-fetch-site").iter().any(|site| site == "cross-site") {
         return Err(refused("Sec-Fetch-Site cross-site", "open the address itself, or serve the page from localhost"));
     }
     Ok(())
@@ -114,6 +116,19 @@ mod tests {
         }
         for (site, allowed) in [("none", true), ("same-origin", true), ("same-site", true), ("cross-site", false)] {
             assert_eq!(passes(LOOPBACK, &[("sec-fetch-site", site)]), allowed, "{site}");
+        }
+    }
+
+    #[test]
+    fn of_a_header_that_comes_twice_each_counts() {
+        for (name, good, bad) in [
+            ("host", "localhost", "evil.example"),
+            ("origin", "http://localhost", "https://evil.example"),
+            ("sec-fetch-site", "none", "cross-site"),
+        ] {
+            assert!(passes(LOOPBACK, &[(name, good), (name, good)]), "{name}");
+            assert!(!passes(LOOPBACK, &[(name, good), (name, bad)]), "{name}");
+            assert!(!passes(LOOPBACK, &[(name, bad), (name, good)]), "{name}");
         }
     }
 

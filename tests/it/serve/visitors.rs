@@ -13,6 +13,8 @@ fn pages_of_other_sites_may_not_call_and_this_machines_may() {
         let message = served.call(&call().header(name, value)).exception(403, "AccessDeniedException");
         assert!(message.contains(value), "{message}");
     }
+    // Of two headers each counts, whichever the handler would believe.
+    served.call(&call().header("Host", "localhost").header("Host", "evil.example")).exception(403, "AccessDeniedException");
     assert!(!served.running.stderr().contains("START"), "{}", served.running.story());
     for (name, value) in [("Host", "localhost:9000"), ("Host", "[::1]"), ("Origin", "http://localhost:3000")] {
         served.call(&call().header(name, value)).is(200, "1");
