@@ -211,6 +211,7 @@ fn other_paths_and_methods_are_no_calls() {
         Call::new("GET", "/2015-03-31/functions/function/invocations"),
         Call::new("POST", "/2015-03-31/functions"),
         Call::new("GET", "/2021-11-15/x"),
+        Call::new("CONNECT", "localhost:80"),
     ] {
         served.call(&call).exception(404, "UnknownOperationException");
     }

@@ -119,6 +119,8 @@ impl Api {
             }
             // No page of a function's has such a path, and a client that means Lambda is told so.
             ["2015-03-31" | "2021-11-15", ..] => Err(Exception::UnknownOperation),
+            // Any answer but an error would say that a tunnel is open.
+            _ if head.method == Method::CONNECT => Err(Exception::UnknownOperation),
             _ => {
                 let trace_id = call::trace_id(&head.headers).unwrap_or(new_trace_id);
                 let header = HeaderValue::try_from(&trace_id).ok();
