@@ -75,6 +75,12 @@ async fn serve(options: &cli::Serve, function: Arc<Function>) -> anyhow::Result<
     if !address.ip().is_loopback() {
         console.note(format!("bootstrap: warning: whoever reaches {address} over the network can run the handler")).await;
     }
+    if !watch.sees_all() {
+        let most = watch::MOST;
+        console
+            .note(format!("bootstrap: warning: --watch looks at {most} files and folders, and here are more: name fewer of them"))
+            .await;
+    }
 
     let fleet = Arc::new(Fleet::new(&function, &console, options.environments, options.freeze));
     let events = Events::new(Arc::clone(&fleet), console.clone());
