@@ -22,14 +22,13 @@ use super::events::Events;
 use super::exception::Exception;
 use super::fleet::Fleet;
 use super::frames;
-use super::guard;
 use super::name::{self, Named};
 use super::page;
 use crate::local::console::Console;
 use crate::local::environment::{Invocation, Invoked};
 use crate::local::events::MAX_EVENT_BYTES;
 use crate::local::function::Function;
-use crate::local::{event_stream, id, json};
+use crate::local::{event_stream, guard, id, json};
 
 /// The largest event whose caller doesn't wait, in bytes.
 const MAX_QUEUED_EVENT_BYTES: usize = 1024 * 1024;
@@ -105,7 +104,8 @@ impl Api {
         request_id: &str,
         new_trace_id: String,
     ) -> Result<Reply, Exception> {
-        guard::check(&head.headers, head.uri.authority().map(|authority| authority.as_str()), self.address)?;
+        guard::check(&head.headers, head.uri.authority().map(|authority| authority.as_str()), self.address)
+            .map_err(|stranger| Exception::AccessDenied(stranger.to_string()))?;
         let path = head.uri.path().to_owned();
         let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         match segments[..] {

@@ -3,8 +3,8 @@
 //! ```text
 //!     server ---> api ----> fleet ---> environments, each with a runtime of its own
 //!                  | |        ^
-//!     guard, name, | |-> events   those whose callers don't wait
-//!     call, body --' |-> frames   streamed answers for SDKs
+//!     name, call,  | |-> events   those whose callers don't wait
+//!     body --------' |-> frames   streamed answers for SDKs
 //!                    '-> page     the function URL, for browsers
 //! ```
 
@@ -15,7 +15,6 @@ pub mod events;
 pub mod exception;
 pub mod fleet;
 pub mod frames;
-pub mod guard;
 pub mod name;
 pub mod page;
 pub mod server;

@@ -1,7 +1,7 @@
 //! Who may call, and clients that do not behave.
 
 use super::served::{listen, serve, told};
-use crate::it::support::{Call, Client, hello};
+use crate::it::support::{Call, Client, hello, leftovers};
 
 #[test]
 fn pages_of_other_sites_may_not_call_and_this_machines_may() {
@@ -18,6 +18,24 @@ fn pages_of_other_sites_may_not_call_and_this_machines_may() {
     assert!(!served.running.stderr().contains("START"), "{}", served.running.story());
     for (name, value) in [("Host", "localhost:9000"), ("Host", "[::1]"), ("Origin", "http://localhost:3000")] {
         served.call(&call().header(name, value)).is(200, "1");
+    }
+    served.end();
+}
+
+#[test]
+fn pages_of_other_sites_may_not_take_a_runtimes_events() {
+    let served = told([]);
+    served.invoke(r#"[{"response":1}]"#).is(200, "1");
+    let runtime_api = leftovers(&served.running.mark).into_iter().find_map(|(pid, _)| {
+        let environ = std::fs::read_to_string(format!("/proc/{pid}/environ")).ok()?;
+        environ.split('\0').find_map(|variable| variable.strip_prefix("AWS_LAMBDA_RUNTIME_API="))?.parse().ok()
+    });
+    let call = |name: &str, value: &str| {
+        Client::connect(runtime_api.unwrap()).call(&Call::new("GET", "/2018-06-01/ping").header(name, value))
+    };
+    call("Accept", "*/*").is(200, "pong");
+    for (name, value) in [("Host", "evil.example"), ("Origin", "https://evil.example"), ("Sec-Fetch-Site", "cross-site")] {
+        assert_eq!(call(name, value).status, 403, "{name}");
     }
     served.end();
 }

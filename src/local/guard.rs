@@ -1,4 +1,4 @@
-//! Who may call: a page of another site in this machine's browser may not.
+//! Who may call a server on this machine: a page of another site in this machine's browser may not.
 //!
 //! A browser tells where a page is from in `Origin` and `Sec-Fetch-Site`. A page whose own name has been pointed at this
 //! machine (DNS rebinding) comes with that name in `Host`.
@@ -6,14 +6,23 @@
 use std::net::{IpAddr, SocketAddr};
 
 use hyper::HeaderMap;
+use thiserror::Error;
 
-use super::exception::Exception;
+/// The caller may be a page of another site's.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("Pages of other sites may not call this function ({what}); {instead}.")]
+pub struct Stranger {
+    /// What it was known by.
+    what: String,
+    /// What to do for somebody who is none.
+    instead: &'static str,
+}
 
 /// Lets a request pass, or refuses it. `authority` is that of its target, where it has one; `listen` is where it came to.
 ///
 /// # Errors
 /// It may be a page of another site's.
-pub fn check(headers: &HeaderMap, authority: Option<&str>, listen: SocketAddr) -> Result<(), Exception> {
+pub fn check(headers: &HeaderMap, authority: Option<&str>, listen: SocketAddr) -> Result<(), Stranger> {
     // Each of them, where a header comes twice: who reads it later may take another one than this.
     let texts = |name: &str| -> Vec<String> {
         headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
@@ -40,8 +49,8 @@ pub fn check(headers: &HeaderMap, authority: Option<&str>, listen: SocketAddr) -
     Ok(())
 }
 
-fn refused(what: &str, instead: &str) -> Exception {
-    Exception::AccessDenied(format!("Pages of other sites may not call this function ({what}); {instead}."))
+fn refused(what: &str, instead: &'static str) -> Stranger {
+    Stranger { what: what.to_owned(), instead }
 }
 
 /// A host without its port, and an IPv6 address without its brackets.
