@@ -11,22 +11,34 @@ TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 TOOLS := $(TARGET)/tools
 RESULTS := $(TARGET)/test-results
 JAVA := examples/java-jlink
+MACOS := aarch64-apple-darwin
 
 # Where the peer tests look for programs. With `make INSTALL=1`, tests/tools.sh may use sudo.
 export PEER_TOOLS := $(TOOLS)/bin
 export INSTALL
 
-SCRIPTS := .ci/run tests/tools.sh tests/fixtures/programs/jq $(wildcard examples/shell/*.sh tests/fixtures/handlers/*.sh)
+SCRIPTS := .ci/run .ci/dist .ci/cross-rust tests/tools.sh tests/fixtures/programs/jq $(wildcard examples/shell/*.sh tests/fixtures/handlers/*.sh)
 say = @echo "==> $(1)"
 
 .PHONY: help
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9_-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## build the binary as it is shipped: target/release/bootstrap
+build: ## build the binary for this machine: target/release/bootstrap
 	$(call say,building the binary)
 	@cargo build --release --locked
+
+.PHONY: dist
+dist: dist-x86_64 dist-aarch64 ## build what is released, in target/dist: static binaries and Lambda layers, with their checksums
+
+.PHONY: dist-x86_64 dist-aarch64
+dist-x86_64: ## the same for one architecture
+dist-aarch64: ## the same for the other
+dist-x86_64 dist-aarch64: dist-%:
+	$(call say,building the released files for $*)
+	@tests/tools.sh dist-$*
+	@CARGO_TARGET_DIR=$(TARGET) .ci/dist $*
 
 .PHONY: examples
 examples: system ## build the Java example's image
@@ -55,9 +67,9 @@ test-java: examples $(RESULTS) ## the Java example's own checks
 	@$(MAKE) -C $(JAVA) check | tee $(RESULTS)/java
 
 .PHONY: test-peers
-test-peers: tools build examples $(RESULTS) ## the shipped binary under AWS's emulator and cargo-lambda, called by AWS's clients and a browser
+test-peers: tools dist examples $(RESULTS) ## the shipped binary under AWS's emulator and cargo-lambda, called by AWS's clients and a browser
 	$(call say,testing the shipped binary with real peers)
-	@BOOTSTRAP_TEST_BINARY=$(TARGET)/release/bootstrap cargo test --locked --test peers | tee $(RESULTS)/peers
+	@BOOTSTRAP_TEST_BINARY=$(TARGET)/dist/bootstrap-$$(uname -m) BOOTSTRAP_TEST_DIST=$(TARGET)/dist cargo test --locked --test peers | tee $(RESULTS)/peers
 
 .PHONY: bench-serve
 bench-serve: tools build ## measure requests a second through `bootstrap serve`, beside RIE and cargo-lambda (needs wrk)
@@ -68,13 +80,23 @@ fmt: ## format the sources
 	@cargo fmt
 
 .PHONY: lint
-lint: system ## check formatting, clippy's and shellcheck's advice
+lint: tools ## check formatting, clippy's advice on Linux and for macOS, shellcheck's, and the workflow
 	$(call say,checking the formatting)
 	@cargo fmt --check
 	$(call say,checking with clippy)
 	@cargo clippy --locked --all-targets -- -D warnings
 	$(call say,checking the shell scripts)
 	@shellcheck $(SCRIPTS)
+	$(call say,checking the workflow)
+	@$(TOOLS)/bin/zizmor --offline --quiet --no-progress .github/workflows
+	@$(MAKE) check-macos
+
+# Laptops run `invoke` and `serve`. Compiled and linted, not linked or run: that would take a Mac.
+.PHONY: check-macos
+check-macos: ## compile for macOS as far as that goes without a Mac
+	$(call say,checking with clippy for macOS)
+	@rustup target list --installed | grep -qx $(MACOS) || rustup target add $(MACOS)
+	@cargo clippy --locked --lib --bins --target $(MACOS) -- -D warnings
 
 .PHONY: system
 system: ## look for the system's packages; install missing ones as root or with INSTALL=1

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -84,9 +83,9 @@ impl Runtime {
             handler: function.variable("_HANDLER").to_owned(),
         };
         let api = RuntimeApi::start(identity, function.concurrency).await.context("can't listen on 127.0.0.1 for the runtime")?;
-        let (log, log_end) = pipe_with(PipeFlags::CLOEXEC).context("can't make a pipe for the logs")?;
-        let logs = Logs::start(log, journal.clone()).context("can't read the logs")?;
-        let process = Process::start(function, &api.address().to_string(), log_end).context("can't start the runtime")?;
+        let (log, log_end) = std::io::pipe().context("can't make a pipe for the logs")?;
+        let logs = Logs::start(log.into(), journal.clone()).context("can't read the logs")?;
+        let process = Process::start(function, &api.address().to_string(), log_end.into()).context("can't start the runtime")?;
         let started = Instant::now();
         let next_due_by = if init == Init::Phase { started + function.init_limit } else { started };
         let prospects = Prospects { next_due_by, spent: false, exits: false, used: false, frozen: false, overran: false };

@@ -1,5 +1,6 @@
 //! AWS's Runtime Interface Emulator: it starts bootstrap when the first event comes.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -25,6 +26,11 @@ impl Emulator {
     }
 
     pub(crate) fn start(setup: Setup, handler: impl AsRef<Path>) -> Emulator {
+        Emulator::start_with(setup, &[binary().into_os_string()], handler)
+    }
+
+    /// Bootstrap is what this command runs.
+    pub(crate) fn start_with(setup: Setup, bootstrap: &[OsString], handler: impl AsRef<Path>) -> Emulator {
         let setup = setup.default_env("AWS_LAMBDA_FUNCTION_TIMEOUT", "300");
         let ip = setup.address();
         let (address, runtime_api) = (free(ip), free(ip));
@@ -32,7 +38,7 @@ impl Emulator {
         let mut command = Command::new(tool("aws-lambda-rie"));
         command.arg("--runtime-api-address").arg(runtime_api.to_string());
         command.arg("--runtime-interface-emulator-address").arg(address.to_string());
-        run.start(Self::NAME, command.arg(binary()).arg(handler.as_ref()));
+        run.start(Self::NAME, command.args(bootstrap).arg(handler.as_ref()));
         let mut emulator = Emulator { run, address, killed: false };
         emulator.run.wait_for_port(Self::NAME, address);
         emulator
