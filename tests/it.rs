@@ -39,6 +39,8 @@ mod it {
     mod malformed;
     /// The message to the handler, byte for byte.
     mod messages;
+    /// Random scripts of handler and Runtime API, against what bootstrap promises.
+    mod model;
     /// Mode `oneshot`: one process per event.
     mod oneshot;
     /// When a handler counts as started.
