@@ -61,6 +61,8 @@ mod it {
     mod shutdown;
     /// Ten thousand events in each mode, and what is left of them.
     mod soak;
+    /// Out of descriptors, processes or memory; without /proc, /tmp or standard streams; killed or stopped at any instant.
+    mod starved;
     /// Streamed replies: what arrives when, how a stream ends, and a Runtime API that does not keep up.
     mod streams;
 }

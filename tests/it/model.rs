@@ -100,7 +100,7 @@ fn try_seed(seed: u64) -> Result<(), String> {
 fn what_was_promised_holds_in_every_script() {
     let scripts = setting("MODEL_SCRIPTS").unwrap_or(200);
     let first = setting("MODEL_SEED").unwrap_or_else(|| u64::try_from(super::support::epoch_ms(Duration::ZERO)).unwrap() << 20);
-    println!("{scripts} scripts; MODEL_SEED={first} plays the same ones again");
+    eprintln!("{scripts} scripts; MODEL_SEED={first} plays the same ones again");
     let next = AtomicU64::new(0);
     let failed = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -112,7 +112,7 @@ fn what_was_promised_holds_in_every_script() {
                         return;
                     }
                     if n > 0 && n.is_multiple_of(1000) {
-                        println!("{n} scripts played");
+                        eprintln!("{n} scripts played");
                     }
                     if let Err(e) = try_seed(first.wrapping_add(n)) {
                         failed.lock().unwrap().push(e);
