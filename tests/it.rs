@@ -4,7 +4,8 @@
 //! behind. `support` is the harness; `tests/fixtures/handlers/` holds the handlers.
 //!
 //! `TEST_PATIENCE_MS` is how long a single wait may last before it fails (30000). `BOOTSTRAP_TEST_BINARY` is another
-//! binary to test in the place of the one just built. `SOAK_EVENTS` is how many events a soak has (10000).
+//! binary to test in the place of the one just built. `SOAK_EVENTS` is how many events a soak has (10000); what `model` knows beside
+//! that stands there.
 
 // A test that can't go on panics; that is what unwrap says.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]

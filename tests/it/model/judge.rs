@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::super::support::{Kind, Report, Run};
 use super::script::{Act, Expected, Queued, Script, Shape, token};
 
-/// Everything that is wrong with a run in which each event has been reported.
-pub(super) fn judge(script: &Script, queued: &[Queued], run: &Run) -> Vec<String> {
+/// Everything that is wrong with a run in which each event of the script has been reported. So many processes had started before it.
+pub(super) fn judge(script: &Script, queued: &[Queued], run: &Run, started_before: usize) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut reports: HashMap<(String, Option<String>), Report> = HashMap::new();
     for report in run.api().reports() {
@@ -33,8 +33,9 @@ pub(super) fn judge(script: &Script, queued: &[Queued], run: &Run) -> Vec<String
     if script.json_log {
         wrong.extend(records(script, queued, &reports, run));
     }
-    if run.starts().len() > script.most_starts() {
-        wrong.push(format!("{} processes were started, {} at most were needed", run.starts().len(), script.most_starts()));
+    let started = run.starts().len() - started_before;
+    if started > script.most_starts() {
+        wrong.push(format!("{started} processes were started, {} at most were needed", script.most_starts()));
     }
     wrong
 }
@@ -87,6 +88,7 @@ fn others(script: &Script, event: &Queued, report: &Report) -> Result<(), String
 /// What the handler has logged before its reply or its end was out when the report came.
 fn logged_before(script: &Script, event: &Queued, report: &Report, run: &Run) -> Result<(), String> {
     // One that was killed may not have come to it, nor one that hangs by its deadline, which is short.
+    // Where others flood the same stderr, its report does not wait for all of that.
     if !script.innocent_errors().is_empty() || script.turns[event.turn].act == Act::Hang {
         return Ok(());
     }

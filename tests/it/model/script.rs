@@ -472,9 +472,26 @@ fn turns(shape: Shape) -> impl Strategy<Value = Turn> {
             let again = again && ![Act::RespondTwice, Act::RespondLate].contains(&act) && shape.concurrency() == 1;
             // Threads that write much at the same time tear each other's lines, and fd 2 is nobody's.
             let noise = if shape == Shape::AtOnce && matches!(noise, Noise::Flood | Noise::Long) { Noise::Line } else { noise };
+            // A short deadline would be over before the last drop, and is not enforced then.
+            let delivery = if act == Act::Hang && matches!(delivery, Delivery::Drip) { Delivery::Whole } else { delivery };
             Turn { act, noise, delivery, clock, pretty, again }
         },
     )
+}
+
+/// The script of a long run in which most goes well.
+pub(super) fn mixture(shape: Shape) -> impl Strategy<Value = Script> {
+    let plain =
+        |act| Turn { act, noise: Noise::Silence, delivery: Delivery::Whole, clock: Clock::Right, pretty: false, again: false };
+    let logged = |act| Turn { noise: Noise::Line, ..plain(act) };
+    let turn = prop_oneof![
+        40 => Just(plain(Act::Respond)),
+        20 => Just(logged(Act::Respond)),
+        2 => turns(shape).prop_filter("nothing that is there until bootstrap ends", |turn| turn.act != Act::RespondThenDaemon),
+    ];
+    let turns = prop::collection::vec(turn, 100);
+    let verdicts = prop::collection::vec(verdicts(), 20);
+    (turns, verdicts).prop_map(move |(turns, verdicts)| Script { shape, json_log: true, turns, verdicts, meddling: Vec::new() })
 }
 
 fn verdicts() -> impl Strategy<Value = Verdict> {

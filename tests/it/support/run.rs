@@ -362,6 +362,12 @@ impl Run {
         self.wait("a /next with nothing left to do", || (self.api.waiting() > 0 && self.api.all_reported()).then_some(()));
     }
 
+    /// Lets go of all that was requested and logged, where nothing is in flight: a run that is long need not be held.
+    pub(crate) fn forget(&self) {
+        self.api.forget();
+        self.stderr.forget();
+    }
+
     /// Waits until so many requests like this have come; gives them all.
     #[track_caller]
     pub(crate) fn requests(&self, method: &str, path_end: &str, at_least: usize) -> Vec<super::Request> {
