@@ -24,6 +24,9 @@ const RETRY: Duration = Duration::from_millis(1);
 /// How long to wait before saying again how many lines are missing.
 const CONFESS_AGAIN: Duration = Duration::from_millis(100);
 
+/// A stderr that has a reader takes something at least this often.
+const STALL: Duration = Duration::from_millis(100);
+
 /// How long a stderr that takes nothing at all may keep the handler's channels unread between invocations.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -114,8 +117,9 @@ impl Logs {
         self.write();
     }
 
-    /// Waits until everything that was logged by now is written, at most until `latest`; then it is dropped. A stderr that takes
-    /// nothing delays one report, not every one: until it takes something again nothing is waited for.
+    /// Waits until everything that was logged by now is written, at most until `latest`. What a stderr that takes nothing has not
+    /// got by then is dropped; where it is only slow, with the lines of several handlers perhaps, they go on waiting, and the report
+    /// does not. A stderr that takes nothing delays one report, not every one: until it takes something again nothing is waited for.
     pub async fn flush(&self, latest: Instant) {
         let mark = self.sink.borrow().queued;
         loop {
@@ -126,7 +130,10 @@ impl Logs {
                     return;
                 }
                 if Instant::now() >= latest {
-                    return sink.give_up();
+                    if sink.has_stalled_for(STALL) {
+                        sink.give_up();
+                    }
+                    return;
                 }
             }
             tokio::time::sleep(RETRY).await;

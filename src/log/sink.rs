@@ -92,7 +92,12 @@ impl Sink {
 
     /// Stderr has taken nothing for so long that the handler is kept waiting no longer.
     pub(super) fn is_stuck(&self) -> bool {
-        self.stalled.is_some_and(|since| since.elapsed() >= self.patience)
+        self.has_stalled_for(self.patience)
+    }
+
+    /// Stderr has taken nothing for so long, while something waits.
+    pub(super) fn has_stalled_for(&self, time: Duration) -> bool {
+        self.stalled.is_some_and(|since| since.elapsed() >= time)
     }
 
     /// Whether so many bytes more find room; a line that does not is dropped.
