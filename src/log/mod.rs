@@ -24,9 +24,6 @@ const RETRY: Duration = Duration::from_millis(1);
 /// How long to wait before saying again how many lines are missing.
 const CONFESS_AGAIN: Duration = Duration::from_millis(100);
 
-/// A stderr that has a reader takes something at least this often.
-const STALL: Duration = Duration::from_millis(100);
-
 /// How long a stderr that takes nothing at all may keep the handler's channels unread between invocations.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -130,10 +127,7 @@ impl Logs {
                     return;
                 }
                 if Instant::now() >= latest {
-                    if sink.has_stalled_for(STALL) {
-                        sink.give_up();
-                    }
-                    return;
+                    return sink.overdue();
                 }
             }
             tokio::time::sleep(RETRY).await;
