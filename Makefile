@@ -71,6 +71,13 @@ test-peers: tools dist examples $(RESULTS) ## the shipped binary under AWS's emu
 	$(call say,testing the shipped binary with real peers)
 	@BOOTSTRAP_TEST_BINARY=$(TARGET)/dist/bootstrap-$$(uname -m) BOOTSTRAP_TEST_DIST=$(TARGET)/dist cargo test --locked --test peers | tee $(RESULTS)/peers
 
+.PHONY: soak
+soak: system ## play ten thousand random scripts, then an hour of mixed events in each mode (SCRIPTS=, SECONDS=, MODEL_SEED=)
+	$(call say,playing random scripts against the model)
+	@MODEL_SCRIPTS=$(or $(SCRIPTS),10000) cargo test --release --locked --test it model::what -- --nocapture
+	$(call say,running each mode for an hour)
+	@SOAK_SECONDS=$(or $(SECONDS),3600) cargo test --release --locked --test it model::long -- --nocapture --test-threads=6
+
 .PHONY: bench-serve
 bench-serve: tools build ## measure requests a second through `bootstrap serve`, beside RIE and cargo-lambda (needs wrk)
 	@python3 benches/serve.py $(TARGET)/release/bootstrap $(TOOLS)/bin
