@@ -17,7 +17,7 @@ MACOS := aarch64-apple-darwin
 export PEER_TOOLS := $(TOOLS)/bin
 export INSTALL
 
-SCRIPTS := .ci/run .ci/dist .ci/cross-rust tests/tools.sh tests/fixtures/programs/jq $(wildcard examples/shell/*.sh tests/fixtures/handlers/*.sh)
+SCRIPTS := .ci/run .ci/dist .ci/cross-rust tests/tools.sh tests/fixtures/programs/jq $(wildcard examples/shell/*.sh tests/fixtures/handlers/*.sh tests/fixtures/sandbox/*.sh)
 say = @echo "==> $(1)"
 
 .PHONY: help

@@ -25,12 +25,18 @@ mod peers {
     mod check;
     /// The AWS CLI and boto3 call the emulator, as users do.
     mod clients;
+    /// The README's commands that deploy.
+    mod deploying;
     /// The files that are released.
     mod dist;
     /// AWS's Runtime Interface Emulator.
     mod emulator;
     /// What is left of the Java example where bootstrap is killed.
     mod endings;
+    /// Bootstrap in one layer, and what others bring.
+    mod layers;
+    /// What `sam build` makes of `template.yaml`, as Lambda unpacks it.
+    mod sam;
     /// The AWS CLI, boto3 and curl call `bootstrap serve`.
     mod serve;
     /// `bootstrap serve` beside the emulator: what is the same, and what is known to differ.

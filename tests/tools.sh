@@ -62,6 +62,9 @@ look() {
     need default-jdk-headless 'a JDK, 17 or later, with jlink (JAVA_HOME, else PATH)' has_jdk
     need curl curl curl --version
     need jq jq jq --version
+    need 'zip unzip' 'zip and unzip' sh -c 'zip -v && unzip -v'
+    need util-linux 'unshare and setpriv of util-linux' sh -c 'unshare --version && setpriv --version'
+    need bash bash bash --version
     need nodejs 'Node.js, 18 or later' has_node
     need 'chromium chromium-driver' 'Chromium, or Chrome, with its ChromeDriver' has_browser
     need shellcheck shellcheck shellcheck --version
