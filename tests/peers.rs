@@ -31,6 +31,8 @@ mod peers {
     mod emulator;
     /// What is left of the Java example where bootstrap is killed.
     mod endings;
+    /// The Java example's deployment package, and the naive runtime that it is compared with.
+    mod package;
     /// The AWS CLI, boto3 and curl call `bootstrap serve`.
     mod serve;
     /// `bootstrap serve` beside the emulator: what is the same, and what is known to differ.
