@@ -17,7 +17,7 @@ MACOS := aarch64-apple-darwin
 export PEER_TOOLS := $(TOOLS)/bin
 export INSTALL
 
-SCRIPTS := .ci/run .ci/dist .ci/cross-rust tests/tools.sh tests/fixtures/programs/jq $(wildcard examples/shell/*.sh tests/fixtures/handlers/*.sh tests/fixtures/sandbox/*.sh)
+SCRIPTS := .ci/run .ci/dist .ci/cross-rust tests/tools.sh benches/java-naive/bootstrap tests/fixtures/programs/jq $(wildcard examples/shell/*.sh tests/fixtures/handlers/*.sh tests/fixtures/sandbox/*.sh)
 say = @echo "==> $(1)"
 
 .PHONY: help
@@ -41,9 +41,10 @@ dist-x86_64 dist-aarch64: dist-%:
 	@CARGO_TARGET_DIR=$(TARGET) .ci/dist $*
 
 .PHONY: examples
-examples: system ## build the Java example's image
+examples: system ## build the Java example's image, and the naive runtime that it is compared with
 	$(call say,building the Java example's image)
 	@$(MAKE) -C $(JAVA) >$(TARGET)/java-image.log 2>&1 || { cat $(TARGET)/java-image.log; exit 1; }
+	@$(MAKE) -C benches/java-naive >$(TARGET)/java-naive.log 2>&1 || { cat $(TARGET)/java-naive.log; exit 1; }
 
 .PHONY: test
 test: ## run every test; installs what they need where it is missing (system packages as root or with INSTALL=1)
@@ -81,6 +82,10 @@ soak: system ## play ten thousand random scripts, then an hour of mixed events i
 .PHONY: bench-serve
 bench-serve: tools build ## measure requests a second through `bootstrap serve`, beside RIE and cargo-lambda (needs wrk)
 	@python3 benches/serve.py $(TARGET)/release/bootstrap $(TOOLS)/bin
+
+.PHONY: bench-java
+bench-java: system build ## measure the Java example, choice by choice, beside a naive Java runtime
+	@python3 benches/java.py $(or $(wildcard $(TARGET)/dist/bootstrap-$(shell uname -m)),$(TARGET)/release/bootstrap) $(TARGET)/bench-java
 
 .PHONY: fmt
 fmt: ## format the sources
@@ -129,5 +134,6 @@ $(RESULTS):
 .PHONY: clean
 clean: ## remove all that was built or installed here
 	@$(MAKE) -C $(JAVA) clean
+	@$(MAKE) -C benches/java-naive clean
 	@rm -rf $(TOOLS) $(RESULTS)
 	@cargo clean

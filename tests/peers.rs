@@ -35,6 +35,8 @@ mod peers {
     mod endings;
     /// Bootstrap in one layer, and what others bring.
     mod layers;
+    /// The Java example's deployment package, and the naive runtime that it is compared with.
+    mod package;
     /// What `sam build` makes of `template.yaml`, as Lambda unpacks it.
     mod sam;
     /// The AWS CLI, boto3 and curl call `bootstrap serve`.

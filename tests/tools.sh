@@ -60,6 +60,9 @@ look() {
     [ "$scope" = all ] || return 0
     need 'python3 python3-venv' 'Python 3 with venv' python3 -c 'import ensurepip, venv'
     need default-jdk-headless 'a JDK, 17 or later, with jlink (JAVA_HOME, else PATH)' has_jdk
+    need binutils 'strip, of the binutils' strip --version
+    need zip zip zip -v
+    need unzip unzip unzip -v
     need curl curl curl --version
     need jq jq jq --version
     need 'zip unzip' 'zip and unzip' sh -c 'zip -v && unzip -v'

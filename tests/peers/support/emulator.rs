@@ -29,6 +29,12 @@ impl Emulator {
         Emulator::start_with(setup, &[binary().into_os_string()], handler)
     }
 
+    /// A deployment package that has its own runtime, and is unpacked in this folder.
+    pub(crate) fn of_package(folder: &Path) -> Emulator {
+        let command = ["sh", "-c", "cd \"$0\" && exec ./bootstrap"].map(OsString::from);
+        Emulator::start_with(Setup::new(), &command, folder)
+    }
+
     /// Bootstrap is what this command runs.
     pub(crate) fn start_with(setup: Setup, bootstrap: &[OsString], handler: impl AsRef<Path>) -> Emulator {
         let setup = setup.default_env("AWS_LAMBDA_FUNCTION_TIMEOUT", "300");

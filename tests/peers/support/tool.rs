@@ -24,6 +24,13 @@ pub(super) fn example(name: &str) -> PathBuf {
     there(of_the_project("examples").join(name))
 }
 
+/// The folder of the naive Java runtime that the Java example is compared with.
+pub(crate) fn naive_runtime() -> PathBuf {
+    let folder = of_the_project("benches/java-naive");
+    there(folder.join("dist"));
+    folder
+}
+
 pub(crate) fn of_the_project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
