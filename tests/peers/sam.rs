@@ -195,7 +195,7 @@ fn the_parameter_architecture_chooses_the_binary() {
 #[test]
 fn bootstrap_is_built_for_that_architecture_where_no_released_one_is_named() {
     for (architecture, machine) in [("x86_64", "x86_64"), ("arm64", "aarch64")] {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(architecture);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/sam").join(architecture);
         let mut make = std::process::Command::new("make");
         make.args(["--dry-run", "--makefile", "../Makefile", "build-BootstrapLayer", "ARTIFACTS_DIR=/layer"]).current_dir(folder);
         let told = output(make.env_remove("BOOTSTRAP_DIST").env_remove("MAKEFLAGS").env_remove("CARGO_TARGET_DIR"), b"");
