@@ -11,27 +11,40 @@ TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 TOOLS := $(TARGET)/tools
 RESULTS := $(TARGET)/test-results
 JAVA := examples/java-jlink
+MACOS := aarch64-apple-darwin
 
 # Where the peer tests look for programs. With `make INSTALL=1`, tests/tools.sh may use sudo.
 export PEER_TOOLS := $(TOOLS)/bin
 export INSTALL
 
-SCRIPTS := .ci/run tests/tools.sh tests/fixtures/programs/jq $(wildcard examples/shell/*.sh tests/fixtures/handlers/*.sh)
+SCRIPTS := .ci/run .ci/dist .ci/cross-rust tests/tools.sh benches/java-naive/bootstrap tests/fixtures/programs/jq $(wildcard examples/shell/*.sh tests/fixtures/handlers/*.sh tests/fixtures/sandbox/*.sh)
 say = @echo "==> $(1)"
 
 .PHONY: help
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9_-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## build the binary as it is shipped: target/release/bootstrap
+build: ## build the binary for this machine: target/release/bootstrap
 	$(call say,building the binary)
 	@cargo build --release --locked
 
+.PHONY: dist
+dist: dist-x86_64 dist-aarch64 ## build what is released, in target/dist: static binaries and Lambda layers, with their checksums
+
+.PHONY: dist-x86_64 dist-aarch64
+dist-x86_64: ## the same for one architecture
+dist-aarch64: ## the same for the other
+dist-x86_64 dist-aarch64: dist-%:
+	$(call say,building the released files for $*)
+	@tests/tools.sh dist-$*
+	@CARGO_TARGET_DIR=$(TARGET) .ci/dist $*
+
 .PHONY: examples
-examples: system ## build the Java example's image
+examples: system ## build the Java example's image, and the naive runtime that it is compared with
 	$(call say,building the Java example's image)
 	@$(MAKE) -C $(JAVA) >$(TARGET)/java-image.log 2>&1 || { cat $(TARGET)/java-image.log; exit 1; }
+	@$(MAKE) -C benches/java-naive >$(TARGET)/java-naive.log 2>&1 || { cat $(TARGET)/java-naive.log; exit 1; }
 
 .PHONY: test
 test: ## run every test; installs what they need where it is missing (system packages as root or with INSTALL=1)
@@ -55,26 +68,47 @@ test-java: examples $(RESULTS) ## the Java example's own checks
 	@$(MAKE) -C $(JAVA) check | tee $(RESULTS)/java
 
 .PHONY: test-peers
-test-peers: tools build examples $(RESULTS) ## the shipped binary under AWS's emulator and cargo-lambda, called by AWS's clients and a browser
+test-peers: tools dist examples $(RESULTS) ## the shipped binary under AWS's emulator and cargo-lambda, called by AWS's clients and a browser
 	$(call say,testing the shipped binary with real peers)
-	@BOOTSTRAP_TEST_BINARY=$(TARGET)/release/bootstrap cargo test --locked --test peers | tee $(RESULTS)/peers
+	@BOOTSTRAP_TEST_BINARY=$(TARGET)/dist/bootstrap-$$(uname -m) BOOTSTRAP_TEST_DIST=$(TARGET)/dist cargo test --locked --test peers | tee $(RESULTS)/peers
+
+.PHONY: soak
+soak: system ## play ten thousand random scripts, then an hour of mixed events in each mode (SCRIPTS=, SECONDS=, MODEL_SEED=)
+	$(call say,playing random scripts against the model)
+	@MODEL_SCRIPTS=$(or $(SCRIPTS),10000) cargo test --release --locked --test it model::what -- --nocapture
+	$(call say,running each mode for an hour)
+	@SOAK_SECONDS=$(or $(SECONDS),3600) cargo test --release --locked --test it model::long -- --nocapture --test-threads=6
 
 .PHONY: bench-serve
 bench-serve: tools build ## measure requests a second through `bootstrap serve`, beside RIE and cargo-lambda (needs wrk)
 	@python3 benches/serve.py $(TARGET)/release/bootstrap $(TOOLS)/bin
+
+.PHONY: bench-java
+bench-java: system build ## measure the Java example, choice by choice, beside a naive Java runtime
+	@python3 benches/java.py $(or $(wildcard $(TARGET)/dist/bootstrap-$(shell uname -m)),$(TARGET)/release/bootstrap) $(TARGET)/bench-java
 
 .PHONY: fmt
 fmt: ## format the sources
 	@cargo fmt
 
 .PHONY: lint
-lint: system ## check formatting, clippy's and shellcheck's advice
+lint: tools ## check formatting, clippy's advice on Linux and for macOS, shellcheck's, and the workflow
 	$(call say,checking the formatting)
 	@cargo fmt --check
 	$(call say,checking with clippy)
 	@cargo clippy --locked --all-targets -- -D warnings
 	$(call say,checking the shell scripts)
 	@shellcheck $(SCRIPTS)
+	$(call say,checking the workflow)
+	@$(TOOLS)/bin/zizmor --offline --quiet --no-progress .github/workflows
+	@$(MAKE) check-macos
+
+# Laptops run `invoke` and `serve`. Compiled and linted, not linked or run: that would take a Mac.
+.PHONY: check-macos
+check-macos: ## compile for macOS as far as that goes without a Mac
+	$(call say,checking with clippy for macOS)
+	@rustup target list --installed | grep -qx $(MACOS) || rustup target add $(MACOS)
+	@cargo clippy --locked --lib --bins --target $(MACOS) -- -D warnings
 
 .PHONY: system
 system: ## look for the system's packages; install missing ones as root or with INSTALL=1
@@ -100,5 +134,6 @@ $(RESULTS):
 .PHONY: clean
 clean: ## remove all that was built or installed here
 	@$(MAKE) -C $(JAVA) clean
+	@$(MAKE) -C benches/java-naive clean
 	@rm -rf $(TOOLS) $(RESULTS)
 	@cargo clean

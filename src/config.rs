@@ -18,6 +18,9 @@ const STOP_GRACE_MS: &str = "BOOTSTRAP_STOP_GRACE_MS";
 const GRACEFUL_SHUTDOWN: &str = "BOOTSTRAP_GRACEFUL_SHUTDOWN";
 const MAX_CONCURRENCY: &str = "AWS_LAMBDA_MAX_CONCURRENCY";
 
+/// Where a command is from that no variable names.
+const ARGUMENTS: &str = "the arguments";
+
 /// The settings of section 8 of the protocol.
 pub const SETTINGS: [&str; 9] =
     [COMMAND, MODE, READY, INIT_TIMEOUT_MS, DEADLINE_MARGIN_MS, MAX_RESTARTS, CONCURRENCY, STOP_GRACE_MS, GRACEFUL_SHUTDOWN];
@@ -215,6 +218,9 @@ fn command(environment: &impl Environment, arguments: &[OsString]) -> Result<Com
         let words: Vec<OsString> = words.into_iter().map(OsString::from).collect();
         // White space alone splits into nothing: not set, as far as a command goes.
         if !words.is_empty() {
+            // The commands for a laptop say what they were given both ways: the variable is what counts, and the arguments are
+            // what the user has written.
+            let source = if words == arguments { ARGUMENTS } else { source };
             return Ok(CommandLine { words, source });
         }
     }
@@ -224,7 +230,7 @@ fn command(environment: &impl Environment, arguments: &[OsString]) -> Result<Com
              or give it as arguments (an image's CMD)"
         )));
     }
-    Ok(CommandLine { words: arguments.to_vec(), source: "the arguments" })
+    Ok(CommandLine { words: arguments.to_vec(), source: ARGUMENTS })
 }
 
 /// A warning for each variable whose name is a letter or two away from a setting's.
@@ -357,6 +363,10 @@ mod tests {
         let arguments = [OsString::from("a b"), OsString::from("c")];
         let config = Config::new(&Fake(HashMap::from([("_HANDLER", "")])), &arguments).unwrap();
         assert_eq!(config.command, CommandLine { words: arguments.to_vec(), source: "the arguments" });
+        for (command, source) in [("'a b' c", "the arguments"), ("a b c", COMMAND)] {
+            let config = Config::new(&Fake(HashMap::from([(COMMAND, command)])), &arguments).unwrap();
+            assert_eq!(config.command.source, source, "{command}");
+        }
         let Err(Fault::HandlerNotFound(message)) = Config::new(&Fake(HashMap::new()), &[]) else { panic!() };
         assert!(message.contains("_HANDLER") && message.contains(COMMAND));
     }

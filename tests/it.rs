@@ -4,7 +4,8 @@
 //! behind. `support` is the harness; `tests/fixtures/handlers/` holds the handlers.
 //!
 //! `TEST_PATIENCE_MS` is how long a single wait may last before it fails (30000). `BOOTSTRAP_TEST_BINARY` is another
-//! binary to test in the place of the one just built. `SOAK_EVENTS` is how many events a soak has (10000).
+//! binary to test in the place of the one just built. `SOAK_EVENTS` is how many events a soak has (10000); what `model` knows beside
+//! that stands there.
 
 // A test that can't go on panics; that is what unwrap says.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
@@ -39,6 +40,8 @@ mod it {
     mod malformed;
     /// The message to the handler, byte for byte.
     mod messages;
+    /// Random scripts of handler and Runtime API, against what bootstrap promises.
+    mod model;
     /// Mode `oneshot`: one process per event.
     mod oneshot;
     /// When a handler counts as started.
@@ -59,6 +62,8 @@ mod it {
     mod shutdown;
     /// Ten thousand events in each mode, and what is left of them.
     mod soak;
+    /// Out of descriptors, processes or memory; without /proc, /tmp or standard streams; killed or stopped at any instant.
+    mod starved;
     /// Streamed replies: what arrives when, how a stream ends, and a Runtime API that does not keep up.
     mod streams;
 }

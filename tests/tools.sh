@@ -1,8 +1,10 @@
 #!/bin/sh
 # Looks whether this machine has what building and testing need. As root, or with INSTALL=1 through sudo, it installs
-# what is missing with apt-get; else it prints the command, and fails.
+# what is missing with apt-get; else it prints the command, and fails. With dist-x86_64 or
+# dist-aarch64 it looks for what `make` needs for that alone.
 set -u
 
+scope=${1-all}
 packages=
 # need PACKAGES WHAT COMMAND…: the Debian packages that are missing where the command fails
 need() {
@@ -12,6 +14,12 @@ need() {
     echo "    missing: $what"
     packages="$packages $missing"
 }
+
+# The other of the two architectures that files are released for, as Debian's packages and as its programs call it.
+case $(uname -m) in
+    aarch64) other=x86-64 other_debian=amd64 other_program=x86_64 ;;
+    *) other=aarch64 other_debian=arm64 other_program=aarch64 ;;
+esac
 
 links() {
     echo 'int main(void) { return 0; }' | cc -x c -o /dev/null -
@@ -35,19 +43,40 @@ has_browser() {
     chromedriver --version && { chromium --version || google-chrome --version; }
 }
 
+links_for_other() {
+    echo 'int main(void) { return 0; }' | $other_program-linux-gnu-gcc -x c -static -o /dev/null -
+}
+
+look_dist() {
+    need 'gcc libc6-dev' 'a C compiler, with which Rust links' links
+    [ "$scope" = "dist-$(uname -m)" ] ||
+        need "gcc-$other-linux-gnu libc6-dev-$other_debian-cross" "a C compiler for $other_program" links_for_other
+    need python3 'Python 3' python3 --version
+}
+
 look() {
     packages=
-    need 'gcc libc6-dev' 'a C compiler, with which Rust links' links
+    look_dist
+    [ "$scope" = all ] || return 0
     need 'python3 python3-venv' 'Python 3 with venv' python3 -c 'import ensurepip, venv'
     need default-jdk-headless 'a JDK, 17 or later, with jlink (JAVA_HOME, else PATH)' has_jdk
+    need binutils 'strip, of the binutils' strip --version
+    need zip zip zip -v
+    need unzip unzip unzip -v
     need curl curl curl --version
     need jq jq jq --version
+    need 'zip unzip' 'zip and unzip' sh -c 'zip -v && unzip -v'
+    need util-linux 'unshare and setpriv of util-linux' sh -c 'unshare --version && setpriv --version'
+    need bash bash bash --version
     need nodejs 'Node.js, 18 or later' has_node
     need 'chromium chromium-driver' 'Chromium, or Chrome, with its ChromeDriver' has_browser
     need shellcheck shellcheck shellcheck --version
+    need qemu-user-static "QEMU, which runs a program for $other_program" qemu-$other_program-static --version
 }
 
-for tool in 'cargo --version' 'cargo fmt --version' 'cargo clippy --version'; do
+rust='cargo --version'
+for tool in "$rust" 'cargo fmt --version' 'cargo clippy --version'; do
+    [ "$scope" = all ] || [ "$tool" = "$rust" ] || continue
     if ! $tool >/dev/null; then
         echo "    missing: $tool; Rust, with rustfmt and clippy, comes from https://rustup.rs"
         exit 1

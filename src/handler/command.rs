@@ -15,6 +15,9 @@ use crate::fault::Fault;
 /// How much of a file is looked at: enough for a `#!` line and for an ELF file's program headers.
 const HEAD: usize = 4096;
 
+/// Where Lambda unpacks layers.
+const LAYERS: &str = "/opt";
+
 /// A command that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
@@ -56,8 +59,14 @@ impl Command {
             return Err(Fault::InvalidEntrypoint(why));
         }
         let looked: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
+        let layers = Path::new(LAYERS).join(name);
+        let advice = if layers.is_file() && !places.contains(&layers) {
+            format!("there is {}, from a layer: name it by that path", layers.display())
+        } else {
+            "check its spelling and that the deployment package contains it".to_owned()
+        };
         Err(Fault::HandlerNotFound(format!(
-            "the handler {:?} ({}) was not found; looked at {}; check its spelling and that the deployment package contains it",
+            "the handler {:?} ({}) was not found; looked at {}; {advice}",
             name.to_string_lossy(),
             config.command.source,
             looked.join(", ")

@@ -128,11 +128,17 @@ pub struct Process {
 impl Children {
     /// Makes this process a subreaper and its open descriptors private.
     ///
+    /// Under qemu's user emulation (a container of another architecture) there are no subreapers, as on systems that are not Linux:
+    /// then what a handler leaves behind ends with its process group, and what has left the group can't be ended.
+    ///
     /// # Errors
     /// When the platform refuses; nothing is known to.
     pub fn adopt() -> io::Result<Self> {
         #[cfg(target_os = "linux")]
-        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+        match rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
+            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+            Err(error) => return Err(error.into()),
+        }
         keep_descriptors_private()?;
         Ok(Self(Rc::new(RefCell::new(Inner { leaders: HashMap::new(), spared: None }))))
     }
@@ -388,13 +394,12 @@ fn keep_descriptors_private() -> io::Result<()> {
         let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
         let _ = rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC);
     }
-    loop {
-        let placeholder = std::fs::File::open("/dev/null")?;
-        if placeholder.as_raw_fd() > REPLY_FD {
-            return Ok(());
-        }
+    // A copy of stderr, which needs no file of the system's: there may be none. It gets the lowest number from 3 on.
+    let placeholder = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), REPLY_FD)?;
+    if placeholder.as_raw_fd() == REPLY_FD {
         let _ = placeholder.into_raw_fd();
     }
+    Ok(())
 }
 
 /// Every process below this one that `/proc` shows.

@@ -6,7 +6,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use bytes::Bytes;
-use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::config::{PROTOCOL_VERSION, REPLY_FD};
 use crate::document::shorten;
@@ -253,7 +252,8 @@ impl Running {
 
 /// A pipe: its reading end, its writing end.
 fn pipe(large: bool) -> io::Result<(OwnedFd, OwnedFd)> {
-    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (reader, writer) = io::pipe()?;
+    let (reader, writer) = (OwnedFd::from(reader), OwnedFd::from(writer));
     #[cfg(target_os = "linux")]
     if large {
         // Refused where the user has too many pages in pipes; the default size serves too.

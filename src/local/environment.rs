@@ -179,7 +179,7 @@ impl Environment {
             tokio::select! {
                 _ = &mut end => {}
                 _ = hurry => {
-                    runtime.kill();
+                    runtime.kill().await;
                     end.abort();
                     let _ = end.await;
                 }

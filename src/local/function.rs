@@ -35,6 +35,9 @@ pub struct Function {
     pub init_limit: Duration,
     /// How long the runtime takes at most to end its handler when it is told to.
     pub grace: Duration,
+    /// The handler's command as the command line has it, if it does. The runtime finds it in its environment, and is told here
+    /// that it was written on the command line.
+    pub command: Vec<String>,
     /// The runtime's whole environment, except `AWS_LAMBDA_RUNTIME_API`, which each execution environment sets.
     pub environment: BTreeMap<OsString, OsString>,
 }
@@ -118,6 +121,7 @@ impl Function {
             init_limit: if is_managed { MANAGED_INIT_LIMIT.max(timeout) } else { INIT_LIMIT },
             // A value out of range is the runtime's to refuse; it must not make us wait for an hour.
             grace: grace.min(Duration::from_secs(60)),
+            command: options.command.clone(),
             environment,
         })
     }

@@ -3,8 +3,6 @@
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::rand::{GetRandomFlags, getrandom};
-
 /// A random UUID (version 4): request ids, invocation ids, extension identifiers.
 ///
 /// # Errors
@@ -49,9 +47,20 @@ fn epoch_seconds() -> u64 {
 
 fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
-    // Up to 256 bytes come whole (getrandom(2)), except that a signal may interrupt the wait for the pool at boot.
-    rustix::io::retry_on_intr(|| getrandom(&mut bytes[..], GetRandomFlags::empty()))?;
+    fill(&mut bytes)?;
     Ok(bytes)
+}
+
+/// No more than 256 bytes: so many come whole (getrandom(2)), except that a signal may interrupt the wait for the pool at boot.
+#[cfg(target_os = "linux")]
+fn fill(bytes: &mut [u8]) -> io::Result<()> {
+    rustix::io::retry_on_intr(|| rustix::rand::getrandom(&mut *bytes, rustix::rand::GetRandomFlags::empty()))?;
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn fill(bytes: &mut [u8]) -> io::Result<()> {
+    io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, bytes)
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ pub mod event_stream;
 pub mod events;
 pub mod extensions;
 pub mod function;
+pub mod guard;
 pub mod id;
 pub mod invoke;
 pub mod journal;

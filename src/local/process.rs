@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::function::Function;
+use super::tree;
 
 /// A runtime's process. It is killed where this value is dropped before its end.
 #[derive(Debug)]
@@ -39,6 +40,7 @@ impl Process {
     pub fn start(function: &Function, api: &str, log: OwnedFd) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command
+            .args(&function.command)
             .env_clear()
             .envs(&function.environment)
             .env("AWS_LAMBDA_RUNTIME_API", api)
@@ -99,6 +101,13 @@ impl Process {
         if let Some(pid) = self.pid() {
             // It may be ending this moment.
             let _ = kill_process_group(pid, signal);
+        }
+    }
+
+    /// Kills it, and all that it and its handler have started, if it has not been waited for.
+    pub async fn kill(&self) {
+        if let Some(pid) = self.pid() {
+            tree::kill(pid).await;
         }
     }
 }

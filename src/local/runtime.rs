@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -84,9 +83,9 @@ impl Runtime {
             handler: function.variable("_HANDLER").to_owned(),
         };
         let api = RuntimeApi::start(identity, function.concurrency).await.context("can't listen on 127.0.0.1 for the runtime")?;
-        let (log, log_end) = pipe_with(PipeFlags::CLOEXEC).context("can't make a pipe for the logs")?;
-        let logs = Logs::start(log, journal.clone()).context("can't read the logs")?;
-        let process = Process::start(function, &api.address().to_string(), log_end).context("can't start the runtime")?;
+        let (log, log_end) = std::io::pipe().context("can't make a pipe for the logs")?;
+        let logs = Logs::start(log.into(), journal.clone()).context("can't read the logs")?;
+        let process = Process::start(function, &api.address().to_string(), log_end.into()).context("can't start the runtime")?;
         let started = Instant::now();
         let next_due_by = if init == Init::Phase { started + function.init_limit } else { started };
         let prospects = Prospects { next_due_by, spent: false, exits: false, used: false, frozen: false, overran: false };
@@ -142,9 +141,9 @@ impl Runtime {
         }
     }
 
-    /// Kills it at once.
-    pub fn kill(&self) {
-        self.process.signal(Signal::KILL);
+    /// Kills it at once, with all that it and its handler have started.
+    pub async fn kill(&self) {
+        self.process.kill().await;
     }
 
     /// Runs the function on one event. `placed` is called when the runtime has taken it.
@@ -164,13 +163,16 @@ impl Runtime {
         let mut offer = self.api.offer(delivery(function, invocation), stream)?;
         let offered = Instant::now();
         let is_first = !std::mem::replace(&mut self.prospects().used, true);
+        let mut placed = Some(placed);
         let before = tokio::select! {
             biased;
             is_placed = offer.placed() => {
                 if !is_placed {
                     return Ok(None);
                 }
-                placed();
+                if let Some(placed) = placed.take() {
+                    placed();
+                }
                 None
             }
             end = self.process.ended() => {
@@ -183,7 +185,7 @@ impl Runtime {
             () = self.next_is_overdue(function, offered) => {
                 if self.api.initializes() && self.init == Init::Phase && function.concurrency == 1 {
                     self.prospects().overran = true;
-                    self.kill();
+                    self.kill().await;
                     return Ok(None);
                 }
                 if self.api.initializes() {
@@ -202,7 +204,7 @@ impl Runtime {
         let init = (is_first && !self.api.initializes()).then(|| clock - self.started);
         let event = match before {
             Some(event) => event,
-            None => self.answered(&mut offer, clock + function.timeout).await,
+            None => self.answered(&mut offer, clock + function.timeout, placed).await,
         };
         let event = match event {
             Event::Exited(end) => self.before_exit(&mut offer, end).await,
@@ -213,9 +215,20 @@ impl Runtime {
         Ok(Some(Invoked { answer, duration, init, peak_memory: None, log: Bytes::new() }))
     }
 
-    /// Waits for the answer, or for what comes in its place.
-    async fn answered(&self, offer: &mut Offer, deadline: Instant) -> Event {
+    /// Waits for the answer, or for what comes in its place. Where no call has taken the event yet, `placed` is called when one has.
+    async fn answered(&self, offer: &mut Offer, deadline: Instant, placed: Option<impl FnOnce()>) -> Event {
         self.prospects().next_due_by = deadline;
+        if let Some(placed) = placed {
+            tokio::select! {
+                biased;
+                is_placed = offer.placed() => if is_placed {
+                    placed();
+                },
+                document = self.api.init_error() => return Event::InitError(document),
+                end = self.process.ended() => return Event::Exited(end),
+                () = sleep_until(deadline) => return Event::TimedOut,
+            }
+        }
         tokio::select! {
             biased;
             Some(answer) = offer.answered() => Event::Answered(answer),
@@ -284,7 +297,7 @@ impl Runtime {
         }
         self.process.signal(Signal::TERM);
         if timeout(grace + BEYOND_GRACE, self.process.ended()).await.is_err() {
-            self.process.signal(Signal::KILL);
+            self.process.kill().await;
             let _ = self.process.ended().await;
         }
         // What it said at the end comes out, unless somebody else keeps the pipe open.

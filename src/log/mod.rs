@@ -114,8 +114,9 @@ impl Logs {
         self.write();
     }
 
-    /// Waits until everything that was logged by now is written, at most until `latest`; then it is dropped. A stderr that takes
-    /// nothing delays one report, not every one: until it takes something again nothing is waited for.
+    /// Waits until everything that was logged by now is written, at most until `latest`. What a stderr that takes nothing has not
+    /// got by then is dropped; where it is only slow, with the lines of several handlers perhaps, they go on waiting, and the report
+    /// does not. A stderr that takes nothing delays one report, not every one: until it takes something again nothing is waited for.
     pub async fn flush(&self, latest: Instant) {
         let mark = self.sink.borrow().queued;
         loop {
@@ -126,7 +127,7 @@ impl Logs {
                     return;
                 }
                 if Instant::now() >= latest {
-                    return sink.give_up();
+                    return sink.overdue();
                 }
             }
             tokio::time::sleep(RETRY).await;

@@ -14,6 +14,9 @@ pub(super) const ENOUGH: usize = 1024 * 1024;
 /// How many bytes may wait at all: room for a line of the longest kind, whoever speaks.
 const MOST: usize = 10 * 1024 * 1024;
 
+/// A stderr that has a reader takes something at least this often.
+const STALL: Duration = Duration::from_millis(100);
+
 /// A JSON log line.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -92,7 +95,12 @@ impl Sink {
 
     /// Stderr has taken nothing for so long that the handler is kept waiting no longer.
     pub(super) fn is_stuck(&self) -> bool {
-        self.stalled.is_some_and(|since| since.elapsed() >= self.patience)
+        self.has_stalled_for(self.patience)
+    }
+
+    /// Stderr has taken nothing for so long, while something waits.
+    fn has_stalled_for(&self, time: Duration) -> bool {
+        self.stalled.is_some_and(|since| since.elapsed() >= time)
     }
 
     /// Whether so many bytes more find room; a line that does not is dropped.
@@ -280,6 +288,14 @@ impl Sink {
         }
     }
 
+    /// A report goes out before what waits is written. Where stderr takes something, if slowly, it goes on waiting, since it may be
+    /// others' lines.
+    pub(super) fn overdue(&mut self) {
+        if self.has_stalled_for(STALL) {
+            self.give_up();
+        }
+    }
+
     /// Drops the whole lines that wait. A line that stderr has taken a part of stays, so that it will be whole.
     pub(super) fn give_up(&mut self) {
         self.given_up = true;
@@ -436,6 +452,20 @@ mod tests {
                 "b".repeat(60_000)
             )
         );
+    }
+
+    #[test]
+    fn what_a_slow_stderr_has_not_taken_at_a_deadline_goes_on_waiting() {
+        let (mut sink, _reader) = sink(false);
+        sink.line(None, &[b'a'; 100_000]);
+        sink.line(None, b"second");
+        sink.write();
+        for (stalled, dropped) in [(None, 0), (Some(Duration::ZERO), 0), (Some(Duration::from_secs(1)), 1)] {
+            sink.stalled = stalled.map(|time| Instant::now().checked_sub(time).unwrap());
+            sink.overdue();
+            assert_eq!(sink.dropped, dropped, "{stalled:?}");
+        }
+        assert!(sink.given_up);
     }
 
     #[test]

@@ -96,7 +96,8 @@ async fn run(wrapped: Result<(), Fault>, logs: &Logs) -> u8 {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let prepared = wrapped.and_then(|()| {
         let config = Rc::new(Config::new(&environment, &arguments)?);
-        let children = Children::adopt().map_err(|error| setup_failed("the process can't be made a subreaper", &error))?;
+        let children = Children::adopt()
+            .map_err(|error| setup_failed("the process can't take care of its children and descriptors", &error))?;
         let handlers = Handlers::new(config.clone(), children.clone(), logs.clone())?;
         Ok((config, children, handlers))
     });

@@ -131,6 +131,12 @@ fn the_shell_example_with_jq_passes() {
 }
 
 #[test]
+fn the_shell_example_that_streams_passes() {
+    let event = ["--event", r#"{"rawQueryString":"n=12,91"}"#];
+    check(&[&event, &PATIENT[..]].concat(), &[&example("shell/page.sh")]).passes_but_for(&["concurrency"]);
+}
+
+#[test]
 fn the_jq_filter_passes() {
     let filter = ["jq", "--unbuffered", "-cn", "inputs | {hello: .name}"];
     let options = [&["--mode", "filter", "--event", SAMPLE], &PATIENT[..]].concat();

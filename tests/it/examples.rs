@@ -38,6 +38,7 @@ fn the_shell_examples_do_what_their_page_says() {
             ("{\"greeting\":\"Hello, Zoë!\",\"lines\":1,\"totalCents\":700,\"timeLeftMs\":", 0),
             ("{\"errorType\":\"InvalidOrder\",\"errorMessage\":\"line 1: quantity must be a whole number, 1 to 10000, not 0\"", 1),
             ("{\"records\":[{\"recordId\":\"1\",\"result\":\"Ok\",\"data\":\"eyJsZXZlbCI6IldBUk4ifQo=\"}]}\n", 0),
+            ("{\"statusCode\":200,\"headers\":{\"cache-control\":\"no-store\",", 0),
             ("{\"lines\":1,\"words\":3,\"bytes\":15,\"sha256\":\"031716eccbf5ea98a7ce0f044b18aac7", 0),
         ],
     );
@@ -194,6 +195,51 @@ fn the_streamed_page_is_printed_on_a_laptop() {
     let (prelude, body) = printed.split_once("\0\0\0\0\0\0\0\0").unwrap();
     let prelude: Value = serde_json::from_str(prelude).unwrap();
     assert!(prelude["statusCode"] == 200 && body.contains("<tr><td>91<td>7 × 13\n") && output.status.success(), "{output:?}");
+}
+
+/// In both shells that are called sh: Debian's, and Amazon Linux's.
+#[test]
+fn the_page_in_shell_is_whole_and_refuses_what_it_can_not_answer() {
+    for shell in ["dash", "bash"] {
+        let run = example("shell/page.sh").env("_HANDLER", "").env("BOOTSTRAP_COMMAND", format!("{shell} page.sh")).start();
+        let asked =
+            |query: &str| run.invoke(json!({"rawPath": "/", "rawQueryString": query, "body": "\"rawQueryString\":\"n=7\""}));
+        let report = asked("n=12,91%2C1000003");
+        let (prelude, body) = page(&report);
+        let headers = json!({"content-type": "text/html; charset=utf-8", "cache-control": "no-store"});
+        assert_eq!(prelude, json!({"statusCode": 200, "headers": headers, "cookies": []}));
+        let rows = "<tr><td>12<td>2 × 2 × 3\n<tr><td>91<td>7 × 13\n<tr><td>1000003<td>1000003\n";
+        assert_eq!(body, format!("<!DOCTYPE html><title>Factors</title><h1>Factors</h1><table>\n{rows}</table>\n"));
+        assert!(run.log_before(&report).contains(&format!("{}: 91 is done\n", report.id)));
+        let before = handlers(&run);
+        let (most, more) = ("2,".repeat(100), "2,".repeat(101));
+        assert_eq!(page(&asked(&format!("n={}2", &most[..198]))).0["statusCode"], 200);
+        for query in [
+            "",
+            "n=",
+            "m=2",
+            "n=1",
+            "n=0",
+            "n=02",
+            "n=2,",
+            "n=2,,3",
+            "n=12345678901",
+            "n=<b>",
+            "n=2&n=3",
+            "n=%32",
+            &*format!("n={more}2"),
+        ] {
+            let (prelude, body) = page(&asked(query));
+            assert_eq!(prelude["statusCode"], 400, "{query}");
+            assert!(body.contains("Ask for numbers"), "{body}");
+        }
+        for event in ["null", "[]", "{}", "n=2", "\"rawQueryString\"", "{\"rawQueryString\":5}"] {
+            assert_eq!(page(&run.invoke(event)).0["statusCode"], 400, "{event}");
+        }
+        let report = run.invoke(Event::new("{\"rawQueryString\":\"n=2\"}").header("Lambda-Runtime-Client-Context", "{\"a\":1}"));
+        assert_eq!(page(&report).0["statusCode"], 400, "where a caller's own JSON stands before the event, nothing is cut out");
+        assert_eq!(handlers(&run), before);
+    }
 }
 
 /// A service that knows prices: an item `held-…` costs 100 cents once it is released, one that is `gone` is not there, any other

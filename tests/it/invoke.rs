@@ -180,7 +180,9 @@ fn what_the_handler_prints_is_on_stderr() {
 #[test]
 fn a_handler_that_does_not_start_is_explained_once() {
     for (local, error_type, text) in [
-        (invoke([]).handler("./missing"), "Runtime.HandlerNotFound", "missing"),
+        (invoke([]).handler("./missing"), "Runtime.HandlerNotFound", "the handler \"./missing\" (the arguments) was not found"),
+        (invoke([]).env("BOOTSTRAP_COMMAND", "./missing"), "Runtime.HandlerNotFound", "(BOOTSTRAP_COMMAND) was not found"),
+        (invoke([]).env("_HANDLER", "./missing"), "Runtime.HandlerNotFound", "(_HANDLER) was not found"),
         (invoke([]).file("h", 0o644, "#!/bin/sh\n").handler("./h"), "Runtime.InvalidEntrypoint", "chmod +x"),
         (invoke([]).file("h", 0o755, "#!/no/sh\n").handler("./h"), "Runtime.InvalidEntrypoint", "/no/sh"),
         (invoke([]).handler("."), "Runtime.InvalidEntrypoint", "is a directory"),

@@ -84,7 +84,8 @@ fn names_and_arns_and_qualifiers_name_the_function() {
     let message = served.call(&Call::invoke("prices", "{}")).exception(404, "ResourceNotFoundException");
     assert_eq!(message, "Function not found: arn:aws:lambda:us-east-1:123456789012:function:prices");
     served.wait_stderr("--function-name prices serves it\n");
-    served.call(&Call::invoke("a%20b", "{}")).exception(400, "InvalidParameterValueException");
+    let message = served.call(&Call::invoke("a%20b", "{}")).exception(400, "ValidationException");
+    assert!(message.starts_with("1 validation error detected: Value 'a b' at 'functionName' failed to satisfy "), "{message}");
     let unequal = Call::new("POST", "/2015-03-31/functions/orders:1/invocations?Qualifier=2");
     let message = served.call(&unequal).exception(400, "InvalidParameterValueException");
     assert_eq!(message, "The derived qualifier from the function name does not match the specified qualifier.");
@@ -151,7 +152,8 @@ fn function_errors_are_answers() {
 #[test]
 fn an_init_error_is_an_answer_and_each_call_tries_again() {
     let served = listen(serve([]).handler("./late"));
-    served.invoke("{}").function_error("Runtime.HandlerNotFound");
+    let message = served.invoke("{}").function_error("Runtime.HandlerNotFound");
+    assert!(message.contains("the handler \"./late\" (the arguments) was not found"), "{message}");
     std::os::unix::fs::symlink(hello(), served.running.dir.path().join("late")).unwrap();
     served.invoke("{}").is(200, "{\"hello\":{}}");
     served.end();
@@ -192,9 +194,9 @@ fn what_the_caller_tells_of_itself_reaches_the_context() {
 fn bad_headers_are_refused_and_nothing_is_run() {
     let served = told([]);
     for (name, value, error_type) in [
-        ("X-Amz-Invocation-Type", "event", "InvalidParameterValueException"),
-        ("X-Amz-Log-Type", "All", "InvalidParameterValueException"),
-        ("X-Amz-Tenant-Id", "a,b", "InvalidParameterValueException"),
+        ("X-Amz-Invocation-Type", "event", "ValidationException"),
+        ("X-Amz-Log-Type", "All", "ValidationException"),
+        ("X-Amz-Tenant-Id", "a,b", "ValidationException"),
         ("X-Amz-Client-Context", "{}", "InvalidRequestContentException"),
     ] {
         served.call(&Call::invoke("function", "[]").header(name, value)).exception(400, error_type);
@@ -209,6 +211,7 @@ fn other_paths_and_methods_are_no_calls() {
         Call::new("GET", "/2015-03-31/functions/function/invocations"),
         Call::new("POST", "/2015-03-31/functions"),
         Call::new("GET", "/2021-11-15/x"),
+        Call::new("CONNECT", "localhost:80"),
     ] {
         served.call(&call).exception(404, "UnknownOperationException");
     }

@@ -156,13 +156,13 @@ const DIFFERENT: &[Different] = &[
     Different(
         ("an invocation type that there is not", || response().header("X-Amz-Invocation-Type", "Now")),
         r#"200: "done""#,
-        "400: InvalidParameterValueException",
+        "400: ValidationException",
         "Lambda refuses it",
     ),
     Different(
         ("a log type that there is not", || response().header("X-Amz-Log-Type", "All")),
         r#"200: "done""#,
-        "400: InvalidParameterValueException",
+        "400: ValidationException",
         "Lambda refuses it",
     ),
     Different(

@@ -28,9 +28,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use self::exchange::{Caller, Event, Exchange, NextCall, Offered};
 use self::wire::{EXTENSION_ID, EXTENSION_NAME, Reply};
 use super::answer::{Answer, Part};
-use super::id;
 use super::refusal::Refusal;
 use super::state::InvocationKey;
+use super::{guard, id};
 
 pub use self::upload::MAX_STREAMED_BYTES;
 
@@ -133,7 +133,7 @@ impl RuntimeApi {
             called: watch::Sender::new(()),
             open: watch::Sender::new(0),
         });
-        let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
+        let server = tokio::spawn(serve(listener, address, Arc::clone(&shared)));
         Ok(RuntimeApi { address, shared, server })
     }
 
@@ -252,7 +252,7 @@ impl Offer {
     }
 }
 
-async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+async fn serve(listener: TcpListener, address: SocketAddr, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -260,7 +260,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
                 Ok((stream, _)) => {
                     let (open, shared) = (Open::new(&shared), Arc::clone(&shared));
                     connections.spawn(async move {
-                        connection(stream, shared).await;
+                        connection(stream, address, shared).await;
                         drop(open);
                     });
                 }
@@ -272,12 +272,19 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn connection(stream: TcpStream, shared: Arc<Shared>) {
+async fn connection(stream: TcpStream, address: SocketAddr, shared: Arc<Shared>) {
     // Only delays small answers; where the option can't be set they come late.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         let shared = Arc::clone(&shared);
-        async move { Ok::<_, Infallible>(route(request, &shared).await.unwrap_or_else(|refusal| wire::refused(&refusal))) }
+        async move {
+            // A page that guesses the port would take the runtime's events.
+            let authority = request.uri().authority().map(|authority| authority.as_str());
+            if let Err(stranger) = guard::check(request.headers(), authority, address) {
+                return Ok(wire::plain(StatusCode::FORBIDDEN, stranger.to_string()));
+            }
+            Ok::<_, Infallible>(route(request, &shared).await.unwrap_or_else(|refusal| wire::refused(&refusal)))
+        }
     });
     // An error here is the client's: it went away or did not speak HTTP.
     let _ = hyper::server::conn::http1::Builder::new().max_buf_size(MAX_HEAD).serve_connection(TokioIo::new(stream), service).await;

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStdin, Command};
@@ -81,11 +80,11 @@ impl Channels {
         let heard = Arc::new(Notify::new());
         let (mut kept, mut readers) = (Vec::new(), Vec::new());
         let mut channel = |channel| -> io::Result<OwnedFd> {
-            let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+            let (read, write) = io::pipe()?;
             let bytes = Arc::new(Mutex::new(Kept::default()));
             kept.push((channel, Arc::clone(&bytes)));
-            readers.push(tokio::spawn(keep(pipe::Receiver::from_owned_fd(read)?, bytes, Arc::clone(&heard))));
-            Ok(write)
+            readers.push(tokio::spawn(keep(pipe::Receiver::from_owned_fd(read.into())?, bytes, Arc::clone(&heard))));
+            Ok(write.into())
         };
         // What has come on descriptor 3 is looked at first: from then on stdout is logs.
         let (stdout, stderr, reply) = if merged {

@@ -9,25 +9,26 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::request::Parts as Head;
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::Instant;
 
-use super::body::{Held, NoBody, Room};
+use super::body::{self, Held, NoBody, Room};
 use super::call::{self, Call, Kind};
 use super::events::Events;
 use super::exception::Exception;
 use super::fleet::Fleet;
 use super::frames;
-use super::guard;
 use super::name::{self, Named};
 use super::page;
 use crate::local::console::Console;
 use crate::local::environment::{Invocation, Invoked};
 use crate::local::events::MAX_EVENT_BYTES;
 use crate::local::function::Function;
-use crate::local::{event_stream, id, json};
+use crate::local::{event_stream, guard, id, json};
 
 /// The largest event whose caller doesn't wait, in bytes.
 const MAX_QUEUED_EVENT_BYTES: usize = 1024 * 1024;
@@ -80,9 +81,14 @@ impl Api {
             (Ok(request_id), Ok(trace_id)) => (request_id, trace_id),
             (Err(error), _) | (_, Err(error)) => return refused(&Exception::Service(format!("no random bytes: {error}"))),
         };
-        let mut reply = match self.route(request, client, &request_id, new_trace_id).await {
+        let (head, mut body) = request.into_parts();
+        let due = Instant::now() + BODY_PATIENCE;
+        let mut reply = match self.route(head, &mut body, client, &request_id, new_trace_id).await {
             Ok(reply) => reply,
-            Err(exception) => refused(&exception),
+            Err(exception) => {
+                body::discard(&mut body, due).await;
+                refused(&exception)
+            }
         };
         if let Ok(request_id) = HeaderValue::try_from(request_id) {
             reply.headers_mut().insert(REQUEST_ID, request_id);
@@ -92,27 +98,30 @@ impl Api {
 
     async fn route(
         self: &Arc<Self>,
-        request: Request<Incoming>,
+        head: Head,
+        body: &mut Incoming,
         client: SocketAddr,
         request_id: &str,
         new_trace_id: String,
     ) -> Result<Reply, Exception> {
-        guard::check(request.headers(), request.uri().authority().map(|authority| authority.as_str()), self.address)?;
-        let path = request.uri().path().to_owned();
+        guard::check(&head.headers, head.uri.authority().map(|authority| authority.as_str()), self.address)
+            .map_err(|stranger| Exception::AccessDenied(stranger.to_string()))?;
+        let path = head.uri.path().to_owned();
         let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         match segments[..] {
-            ["2015-03-31", "functions", name, "invocations"] if request.method() == Method::POST => {
-                self.find(name, request.uri().query()).await?;
-                self.invoke(request, request_id, new_trace_id).await
+            ["2015-03-31", "functions", name, "invocations"] if head.method == Method::POST => {
+                self.find(name, head.uri.query()).await?;
+                self.invoke(&head.headers, body, request_id, new_trace_id).await
             }
-            ["2021-11-15", "functions", name, "response-streaming-invocations"] if request.method() == Method::POST => {
-                self.find(name, request.uri().query()).await?;
-                self.invoke_with_response_stream(request, request_id, new_trace_id).await
+            ["2021-11-15", "functions", name, "response-streaming-invocations"] if head.method == Method::POST => {
+                self.find(name, head.uri.query()).await?;
+                self.invoke_with_response_stream(&head.headers, body, request_id, new_trace_id).await
             }
             // No page of a function's has such a path, and a client that means Lambda is told so.
             ["2015-03-31" | "2021-11-15", ..] => Err(Exception::UnknownOperation),
+            // Any answer but an error would say that a tunnel is open.
+            _ if head.method == Method::CONNECT => Err(Exception::UnknownOperation),
             _ => {
-                let (head, body) = request.into_parts();
                 let trace_id = call::trace_id(&head.headers).unwrap_or(new_trace_id);
                 let header = HeaderValue::try_from(&trace_id).ok();
                 let reply = page::answer(self, head, body, client, request_id, trace_id).await?;
@@ -127,10 +136,7 @@ impl Api {
         let name = decode(name);
         let asked = query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("Qualifier=")).map(decode);
         match name::find(&name, &self.function.name) {
-            Named::Nothing => Err(Exception::InvalidParameterValue(format!(
-                "1 validation error detected: Value '{name}' at 'functionName' failed to satisfy constraint: \
-                 it must be a function's name or ARN, with or without a qualifier"
-            ))),
+            Named::Nothing => Err(call::unsatisfied(&name, "functionName", name::CONSTRAINT)),
             Named::Another(other) => {
                 let note = format!("bootstrap: a call for the function `{other}` was refused; --function-name {other} serves it");
                 self.console.note(note).await;
@@ -145,10 +151,16 @@ impl Api {
     }
 
     /// `Invoke`
-    async fn invoke(&self, request: Request<Incoming>, request_id: &str, new_trace_id: String) -> Result<Reply, Exception> {
-        let call = Call::new(request.headers())?;
+    async fn invoke(
+        &self,
+        headers: &HeaderMap,
+        body: &mut Incoming,
+        request_id: &str,
+        new_trace_id: String,
+    ) -> Result<Reply, Exception> {
+        let call = Call::new(headers)?;
         let (kind, wants_log) = (call.kind, call.wants_log);
-        let (invocation, memory) = self.accept(call, request, request_id, new_trace_id).await?;
+        let (invocation, memory) = self.accept(call, body, request_id, new_trace_id).await?;
         let trace_id = HeaderValue::try_from(&invocation.trace_id).ok();
         let reply = match kind {
             Kind::DryRun => status_only(StatusCode::NO_CONTENT),
@@ -172,16 +184,17 @@ impl Api {
     /// `InvokeWithResponseStream`
     async fn invoke_with_response_stream(
         &self,
-        request: Request<Incoming>,
+        headers: &HeaderMap,
+        body: &mut Incoming,
         request_id: &str,
         new_trace_id: String,
     ) -> Result<Reply, Exception> {
-        let call = Call::new(request.headers())?;
+        let call = Call::new(headers)?;
         let (kind, wants_log) = (call.kind, call.wants_log);
         if kind == Kind::Event {
-            return Err(call::not_in_set("Event", "invocationType", "[DryRun, RequestResponse]"));
+            return Err(call::unsatisfied("Event", "invocationType", "enum value set: [DryRun, RequestResponse]"));
         }
-        let (invocation, memory) = self.accept(call, request, request_id, new_trace_id).await?;
+        let (invocation, memory) = self.accept(call, body, request_id, new_trace_id).await?;
         let trace_id = HeaderValue::try_from(&invocation.trace_id).ok();
         if kind == Kind::DryRun {
             return Ok(traced(status_only(StatusCode::NO_CONTENT), trace_id));
@@ -198,13 +211,12 @@ impl Api {
     async fn accept(
         &self,
         call: Call,
-        request: Request<Incoming>,
+        body: &mut Incoming,
         request_id: &str,
         new_trace_id: String,
     ) -> Result<(Invocation, Option<OwnedSemaphorePermit>), Exception> {
         let limit = if call.kind == Kind::Event { MAX_QUEUED_EVENT_BYTES } else { MAX_EVENT_BYTES };
-        let Held { bytes, permit } =
-            self.room.read(request.into_body(), limit, BODY_PATIENCE).await.map_err(|why| no_body(why, limit))?;
+        let Held { bytes, permit } = self.room.read(body, limit, BODY_PATIENCE).await.map_err(|why| no_body(why, limit))?;
         let invocation = Invocation {
             request_id: request_id.to_owned(),
             trace_id: call.trace_id.unwrap_or(new_trace_id),

@@ -91,6 +91,12 @@ impl Room {
     }
 }
 
+/// Reads what is left of the body of a refused request, until `due`, and throws it away: where a connection is closed with
+/// something unread in it, a client that is still writing is told of a broken pipe and does not see why it was refused.
+pub async fn discard<B: Body<Data = Bytes> + Unpin>(body: &mut B, due: Instant) {
+    while let Ok(Some(Ok(_))) = timeout_at(due, body.frame()).await {}
+}
+
 impl Default for Room {
     fn default() -> Self {
         Room::new()

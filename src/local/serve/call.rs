@@ -56,12 +56,12 @@ impl Call {
             None | Some("RequestResponse") => Kind::RequestResponse,
             Some("Event") => Kind::Event,
             Some("DryRun") => Kind::DryRun,
-            Some(other) => return Err(not_in_set(other, "invocationType", "[Event, DryRun, RequestResponse]")),
+            Some(other) => return Err(unsatisfied(other, "invocationType", "enum value set: [Event, DryRun, RequestResponse]")),
         };
         let wants_log = match value(headers, "x-amz-log-type")? {
             None | Some("None") => false,
             Some("Tail") => true,
-            Some(other) => return Err(not_in_set(other, "logType", "[None, Tail]")),
+            Some(other) => return Err(unsatisfied(other, "logType", "enum value set: [None, Tail]")),
         };
         Ok(Call {
             kind,
@@ -87,12 +87,9 @@ fn value<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a st
     }
 }
 
-/// A value that is none of those that a member may have.
-pub fn not_in_set(value: &str, member: &str, set: &str) -> Exception {
-    Exception::InvalidParameterValue(format!(
-        "1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: \
-         Member must satisfy enum value set: {set}"
-    ))
+/// A member whose value does not satisfy this.
+pub fn unsatisfied(value: &str, member: &'static str, constraint: &'static str) -> Exception {
+    Exception::Validation { value: value.to_owned(), member, constraint }
 }
 
 fn client_context(encoded: &str) -> Result<String, Exception> {
@@ -111,11 +108,8 @@ fn client_context(encoded: &str) -> Result<String, Exception> {
 fn tenant_id(text: &str) -> Result<String, Exception> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/=+-@ ".contains(&byte);
     if text.len() > MAX_TENANT_ID || !text.bytes().all(allowed) {
-        let message = format!(
-            "1 validation error detected: Value '{text}' at 'tenantId' failed to satisfy constraint: \
-             Member must satisfy regular expression pattern: [a-zA-Z0-9\\._:\\/=+\\-@ ]+"
-        );
-        return Err(Exception::InvalidParameterValue(message));
+        let constraint = "regular expression pattern: [a-zA-Z0-9\\._:\\/=+\\-@ ]+";
+        return Err(unsatisfied(text, "tenantId", constraint));
     }
     Ok(text.to_owned())
 }
@@ -164,10 +158,10 @@ mod tests {
     #[test]
     fn what_lambda_refuses_is_refused() {
         for (name, value, error_type) in [
-            ("x-amz-invocation-type", "event", "InvalidParameterValueException"),
+            ("x-amz-invocation-type", "event", "ValidationException"),
             ("x-amz-invocation-type", "é", "InvalidParameterValueException"),
-            ("x-amz-log-type", "All", "InvalidParameterValueException"),
-            ("x-amz-tenant-id", "a,b", "InvalidParameterValueException"),
+            ("x-amz-log-type", "All", "ValidationException"),
+            ("x-amz-tenant-id", "a,b", "ValidationException"),
             ("x-amz-client-context", "{}", "InvalidRequestContentException"),
             ("x-amz-client-context", "WzFd", "InvalidRequestContentException"),
             ("x-amz-client-context", "e30K4A==", "InvalidRequestContentException"),

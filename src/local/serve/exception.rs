@@ -18,7 +18,16 @@ pub enum Exception {
     },
     /// The body or the client context is not what it has to be.
     InvalidRequestContent(String),
-    /// A header or a parameter is not what it has to be.
+    /// A header or a parameter does not satisfy the constraints of Lambda's model. Lambda answers so before it looks any further.
+    Validation {
+        /// What is there.
+        value: String,
+        /// What it is, as the model calls it.
+        member: &'static str,
+        /// What it must satisfy.
+        constraint: &'static str,
+    },
+    /// A parameter contradicts another.
     InvalidParameterValue(String),
     /// Every environment is busy, and so many callers wait already that this one can't.
     TooManyRequests,
@@ -34,7 +43,7 @@ impl Exception {
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         match self {
-            Exception::InvalidRequestContent(_) | Exception::InvalidParameterValue(_) => 400,
+            Exception::InvalidRequestContent(_) | Exception::Validation { .. } | Exception::InvalidParameterValue(_) => 400,
             Exception::AccessDenied(_) => 403,
             Exception::ResourceNotFound(_) | Exception::UnknownOperation => 404,
             Exception::RequestTimeout => 408,
@@ -51,6 +60,7 @@ impl Exception {
             Exception::UnknownOperation => "UnknownOperationException",
             Exception::RequestTooLarge { .. } => "RequestTooLargeException",
             Exception::InvalidRequestContent(_) => "InvalidRequestContentException",
+            Exception::Validation { .. } => "ValidationException",
             Exception::InvalidParameterValue(_) => "InvalidParameterValueException",
             Exception::TooManyRequests => "TooManyRequestsException",
             Exception::RequestTimeout => "RequestTimeoutException",
@@ -62,14 +72,19 @@ impl Exception {
     /// The document that goes with it.
     pub fn document(&self) -> Vec<u8> {
         let message = self.to_string();
-        let is_ours = self.status() == 500;
+        let r#type = match self {
+            // It is no exception of the model's, and has a message only.
+            Exception::Validation { .. } => None,
+            Exception::Service(_) => Some("Service"),
+            _ => Some("User"),
+        };
         let (upper, lower) = match self {
             Exception::ResourceNotFound(_) | Exception::Service(_) => (Some(message), None),
             _ => (None, Some(message)),
         };
         let document = Document {
             reason: (*self == Exception::TooManyRequests).then_some("ConcurrentInvocationLimitExceeded"),
-            r#type: if is_ours { "Service" } else { "User" },
+            r#type,
             upper,
             lower,
         };
@@ -83,8 +98,8 @@ impl Exception {
 struct Document {
     #[serde(rename = "Reason", skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
-    #[serde(rename = "Type")]
-    r#type: &'static str,
+    #[serde(rename = "Type", skip_serializing_if = "Option::is_none")]
+    r#type: Option<&'static str>,
     #[serde(rename = "Message", skip_serializing_if = "Option::is_none")]
     upper: Option<String>,
     #[serde(rename = "message", skip_serializing_if = "Option::is_none")]
@@ -102,6 +117,10 @@ impl fmt::Display for Exception {
             Exception::RequestTooLarge { limit } => {
                 write!(f, "Request must be smaller than {limit} bytes for the InvokeFunction operation")
             }
+            Exception::Validation { value, member, constraint } => write!(
+                f,
+                "1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: Member must satisfy {constraint}"
+            ),
             Exception::TooManyRequests => f.write_str("Rate Exceeded."),
             Exception::RequestTimeout => f.write_str("The request's body did not come in time."),
             Exception::InvalidRequestContent(message)
@@ -136,6 +155,15 @@ mod tests {
                 429,
                 "TooManyRequestsException",
                 r#"{"Reason":"ConcurrentInvocationLimitExceeded","Type":"User","message":"Rate Exceeded."}"#,
+            ),
+            (
+                Exception::Validation { value: "All".to_owned(), member: "logType", constraint: "enum value set: [None, Tail]" },
+                400,
+                "ValidationException",
+                concat!(
+                    r#"{"message":"1 validation error detected: Value 'All' at 'logType' failed to satisfy constraint: "#,
+                    r#"Member must satisfy enum value set: [None, Tail]"}"#
+                ),
             ),
             (Exception::Service("no process".to_owned()), 500, "ServiceException", r#"{"Type":"Service","Message":"no process"}"#),
         ] {

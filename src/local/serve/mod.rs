@@ -3,8 +3,8 @@
 //! ```text
 //!     server ---> api ----> fleet ---> environments, each with a runtime of its own
 //!                  | |        ^
-//!     guard, name, | |-> events   those whose callers don't wait
-//!     call, body --' |-> frames   streamed answers for SDKs
+//!     name, call,  | |-> events   those whose callers don't wait
+//!     body --------' |-> frames   streamed answers for SDKs
 //!                    '-> page     the function URL, for browsers
 //! ```
 
@@ -15,7 +15,6 @@ pub mod events;
 pub mod exception;
 pub mod fleet;
 pub mod frames;
-pub mod guard;
 pub mod name;
 pub mod page;
 pub mod server;
@@ -74,6 +73,12 @@ async fn serve(options: &cli::Serve, function: Arc<Function>) -> anyhow::Result<
     console.note(greeting(&function.name, address)).await;
     if !address.ip().is_loopback() {
         console.note(format!("bootstrap: warning: whoever reaches {address} over the network can run the handler")).await;
+    }
+    if !watch.sees_all() {
+        let most = watch::MOST;
+        console
+            .note(format!("bootstrap: warning: --watch looks at {most} files and folders, and here are more: name fewer of them"))
+            .await;
     }
 
     let fleet = Arc::new(Fleet::new(&function, &console, options.environments, options.freeze));

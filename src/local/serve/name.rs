@@ -6,6 +6,11 @@ const MAX_NAME: usize = 64;
 /// The name in the path that AWS's emulator has for its one function, whatever that is called.
 const EMULATORS: &str = "function";
 
+/// What Lambda says of other words (`NamespacedFunctionName` of its service model).
+pub const CONSTRAINT: &str = "regular expression pattern: (arn:(aws[a-zA-Z-]*)?:lambda:)?\
+     ([a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_\\.]+)\
+     (:(\\$LATEST(\\.PUBLISHED)?|[a-zA-Z0-9-_]+))?";
+
 /// Whether a function may be called so.
 pub fn is_name(text: &str) -> bool {
     (1..=MAX_NAME).contains(&text.len()) && is_word(text)
@@ -16,7 +21,7 @@ fn is_word(text: &str) -> bool {
 }
 
 fn is_qualifier(text: &str) -> bool {
-    text.len() <= 128 && (is_word(text) || text == "$LATEST")
+    text.len() <= 128 && (is_word(text) || ["$LATEST", "$LATEST.PUBLISHED"].contains(&text))
 }
 
 /// How a caller's words relate to a function.
@@ -82,6 +87,8 @@ mod tests {
             assert_eq!(find(&format!("{prefix}orders"), "orders"), Named::This(None), "{prefix}");
             assert_eq!(find(&format!("{prefix}orders:live"), "orders"), this("live"), "{prefix}");
             assert_eq!(find(&format!("{prefix}orders:$LATEST"), "orders"), this("$LATEST"), "{prefix}");
+            let published = "$LATEST.PUBLISHED";
+            assert_eq!(find(&format!("{prefix}orders:{published}"), "orders"), this(published), "{prefix}");
             assert_eq!(find(&format!("{prefix}prices"), "orders"), Named::Another("prices".to_owned()), "{prefix}");
         }
     }

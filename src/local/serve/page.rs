@@ -15,10 +15,10 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use super::api::{Api, BODY_PATIENCE, BrokenOff, Reply, STOPPED, no_body, whole};
 use super::exception::Exception;
 use super::fleet;
-use super::guard::host_of;
 use crate::local::answer::{Answer, Part};
 use crate::local::environment::Invocation;
 use crate::local::events::MAX_EVENT_BYTES;
+use crate::local::guard::host_of;
 use crate::local::url::{self, Beginning, Caller};
 
 /// An invocation on its way, and what its event holds until its end.
@@ -45,7 +45,7 @@ enum Start {
 pub async fn answer(
     api: &Arc<Api>,
     head: Head,
-    body: Incoming,
+    body: &mut Incoming,
     client: SocketAddr,
     request_id: &str,
     trace_id: String,

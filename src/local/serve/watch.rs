@@ -14,19 +14,22 @@ use tokio::time::sleep;
 const INTERVAL: Duration = Duration::from_millis(200);
 
 /// How many files are looked at in all. More are too many to be looked at so often.
-const MOST: usize = 20_000;
+pub const MOST: usize = 20_000;
 
-/// What the files are now, as one number. None where one of the paths is not there, as happens while it is made anew.
+/// What the files are now, as one number, and whether that is all of them. None where one of the paths is not there, as happens
+/// while it is made anew.
 ///
 /// Two states of them that differ have different numbers, as far as names, sizes, times and inodes tell.
-fn fingerprint(paths: &[PathBuf]) -> Option<u64> {
+fn fingerprint(paths: &[PathBuf]) -> Option<(u64, bool)> {
     let mut hasher = DefaultHasher::new();
     let mut waiting = paths.to_vec();
     for path in paths {
         fs::metadata(path).ok()?;
     }
     let mut seen = 0;
-    while let Some(path) = waiting.pop().filter(|_| seen < MOST) {
+    while seen < MOST
+        && let Some(path) = waiting.pop()
+    {
         seen += 1;
         // A path that is given may be a link; those in a folder are looked at as they are, so that no circle is walked.
         let is_given = paths.contains(&path);
@@ -39,7 +42,7 @@ fn fingerprint(paths: &[PathBuf]) -> Option<u64> {
             waiting.extend(entries);
         }
     }
-    Some(hasher.finish())
+    Some((hasher.finish(), waiting.is_empty()))
 }
 
 fn add(hasher: &mut DefaultHasher, path: &Path, metadata: &Metadata) {
@@ -50,7 +53,7 @@ fn add(hasher: &mut DefaultHasher, path: &Path, metadata: &Metadata) {
 #[derive(Debug)]
 pub struct Watch {
     paths: Vec<PathBuf>,
-    known: Option<u64>,
+    known: Option<(u64, bool)>,
 }
 
 impl Watch {
@@ -64,6 +67,11 @@ impl Watch {
         }
         let known = fingerprint(&paths);
         Ok(Watch { paths, known })
+    }
+
+    /// Whether all of them are looked at, which are at most [`MOST`].
+    pub fn sees_all(&self) -> bool {
+        self.known.is_none_or(|(_, all)| all)
     }
 
     /// Waits until they have changed, and have stopped changing.

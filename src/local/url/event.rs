@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hyper::HeaderMap;
-use hyper::header::{CONTENT_TYPE, COOKIE, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{CONNECTION, CONTENT_TYPE, COOKIE, HeaderName, HeaderValue, USER_AGENT};
 use hyper::http::request::Parts;
 use serde::Serialize;
 
@@ -133,8 +133,15 @@ fn headers<'a>(sent: &'a HeaderMap, caller: &Caller<'_>) -> BTreeMap<&'a str, St
         let separator = if name == COOKIE { "; " } else { "," };
         sent.get_all(name).iter().map(text).collect::<Vec<_>>().join(separator)
     };
-    let mut headers: BTreeMap<&str, String> =
-        sent.keys().filter(|name| !OF_THE_CONNECTION.contains(&name.as_str())).map(|name| (name.as_str(), joined(name))).collect();
+    // RFC 9110, section 7.6.1: `Connection` names further ones.
+    let named = joined(&CONNECTION).to_ascii_lowercase();
+    let is_named = |name: &str| named.split(',').any(|option| option.trim() == name);
+    let mut headers: BTreeMap<&str, String> = sent
+        .keys()
+        .map(|name| (name.as_str(), name))
+        .filter(|(text, _)| !OF_THE_CONNECTION.contains(text) && !is_named(text))
+        .map(|(text, name)| (text, joined(name)))
+        .collect();
     headers.insert("x-amzn-trace-id", caller.trace_id.to_owned());
     headers.insert("x-forwarded-for", caller.source_ip.to_string());
     headers.insert("x-forwarded-port", caller.port.to_string());

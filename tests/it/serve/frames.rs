@@ -77,7 +77,7 @@ fn what_can_not_be_run_is_refused_before_any_frame() {
     served.call(&stream("prices", "[]")).exception(404, "ResourceNotFoundException");
     served.call(&stream("function", "{")).exception(400, "InvalidRequestContentException");
     let event = stream("function", "[]").header("X-Amz-Invocation-Type", "Event");
-    served.call(&event).exception(400, "InvalidParameterValueException");
+    served.call(&event).exception(400, "ValidationException");
     served.call(&stream("function", "[]").header("X-Amz-Invocation-Type", "DryRun")).is(204, "");
     assert!(!served.end().stderr.contains("START"));
 }

@@ -27,6 +27,8 @@ fn a_request_is_an_event_of_format_2() {
     let served = served();
     let call = Call::new("GET", "/a%20b/c?x=1&x=2&y=%2F")
         .header("Cookie", "a=1; b=2")
+        .header("Connection", "keep-alive, X-Hop")
+        .header("X-Hop", "1")
         .header("X-Amzn-Trace-Id", "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700");
     let (reply, event) = event(&served, &call);
     assert_eq!((&event["version"], &event["rawPath"]), (&"2.0".into(), &"/a%20b/c".into()), "{event}");
@@ -34,6 +36,9 @@ fn a_request_is_an_event_of_format_2() {
     assert_eq!(event["queryStringParameters"], serde_json::json!({"x": "1,2", "y": "/"}));
     assert_eq!(event["cookies"], serde_json::json!(["a=1", "b=2"]));
     assert_eq!(event["headers"]["x-amzn-trace-id"], "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700", "{event}");
+    for name in ["connection", "x-hop"] {
+        assert_eq!(event["headers"].get(name), None, "it is between the client and the server: {event}");
+    }
     let context = &event["requestContext"];
     assert_eq!((&context["http"]["method"], &context["http"]["sourceIp"]), (&"GET".into(), &"127.0.0.1".into()), "{event}");
     assert_eq!(context["requestId"], reply.header("x-amzn-requestid").unwrap(), "{event}");

@@ -1,7 +1,7 @@
 //! Who may call, and clients that do not behave.
 
 use super::served::{listen, serve, told};
-use crate::it::support::{Call, Client, hello};
+use crate::it::support::{Call, Client, hello, leftovers};
 
 #[test]
 fn pages_of_other_sites_may_not_call_and_this_machines_may() {
@@ -13,9 +13,29 @@ fn pages_of_other_sites_may_not_call_and_this_machines_may() {
         let message = served.call(&call().header(name, value)).exception(403, "AccessDeniedException");
         assert!(message.contains(value), "{message}");
     }
+    // Of two headers each counts, whichever the handler would believe.
+    served.call(&call().header("Host", "localhost").header("Host", "evil.example")).exception(403, "AccessDeniedException");
     assert!(!served.running.stderr().contains("START"), "{}", served.running.story());
     for (name, value) in [("Host", "localhost:9000"), ("Host", "[::1]"), ("Origin", "http://localhost:3000")] {
         served.call(&call().header(name, value)).is(200, "1");
+    }
+    served.end();
+}
+
+#[test]
+fn pages_of_other_sites_may_not_take_a_runtimes_events() {
+    let served = told([]);
+    served.invoke(r#"[{"response":1}]"#).is(200, "1");
+    let runtime_api = leftovers(&served.running.mark).into_iter().find_map(|(pid, _)| {
+        let environ = std::fs::read_to_string(format!("/proc/{pid}/environ")).ok()?;
+        environ.split('\0').find_map(|variable| variable.strip_prefix("AWS_LAMBDA_RUNTIME_API="))?.parse().ok()
+    });
+    let call = |name: &str, value: &str| {
+        Client::connect(runtime_api.unwrap()).call(&Call::new("GET", "/2018-06-01/ping").header(name, value))
+    };
+    call("Accept", "*/*").is(200, "pong");
+    for (name, value) in [("Host", "evil.example"), ("Origin", "https://evil.example"), ("Sec-Fetch-Site", "cross-site")] {
+        assert_eq!(call(name, value).status, 403, "{name}");
     }
     served.end();
 }
@@ -58,5 +78,20 @@ fn slow_and_broken_clients_hurt_nobody() {
     half_a_head.write(format!("cations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 16\r\n\r\n{}", r#"[{"response":3}]"#));
     half_a_head.reply().is(200, "3");
     half_a_head.call(&call).is(200, "1");
+    served.end();
+}
+
+#[test]
+fn a_refused_caller_of_many_bytes_sees_why() {
+    let served = told([]);
+    let event = format!("\"{}\"", "x".repeat(6_000_000));
+    served.call(&Call::invoke("prices", &event)).exception(404, "ResourceNotFoundException");
+    served.call(&Call::invoke("function", &event).header("X-Amz-Log-Type", "All")).exception(400, "ValidationException");
+    served.call(&Call::invoke("function", &event).header("Origin", "null")).exception(403, "AccessDeniedException");
+    served.call(&Call::new("POST", "/2015-03-31/functions").body(&event)).exception(404, "UnknownOperationException");
+    // The connection is as good as before.
+    let mut client = served.begin(&Call::invoke("prices", &event));
+    client.reply().exception(404, "ResourceNotFoundException");
+    client.call(&Call::invoke("function", r#"[{"response":1}]"#)).is(200, "1");
     served.end();
 }

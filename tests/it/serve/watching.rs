@@ -50,3 +50,17 @@ fn what_is_not_there_can_not_be_watched() {
     let ended = serve(["--watch", "nowhere"]).handler(hello()).run();
     ended.code(2).says("bootstrap: --watch nowhere: there is no such file or folder\n");
 }
+
+#[test]
+fn of_more_files_than_are_looked_at_there_is_a_warning() {
+    for (files, warned) in [(1, false), (20_000, true)] {
+        let local = serve(["--watch", "folder"]).handler(hello());
+        std::fs::create_dir(local.path("folder")).unwrap();
+        for file in 0..files {
+            std::fs::write(local.path(&format!("folder/{file}")), "").unwrap();
+        }
+        let ended = listen(local).end();
+        let warning = "bootstrap: warning: --watch looks at 20000 files and folders, and here are more: name fewer of them\n";
+        assert_eq!(ended.stderr.contains(warning), warned, "{}", ended.story());
+    }
+}

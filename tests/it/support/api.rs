@@ -216,6 +216,22 @@ impl RuntimeApi {
         state.in_flight.iter().all(InFlight::reported) && state.answers.get(&Route::Next).is_none_or(VecDeque::is_empty)
     }
 
+    /// Takes back the answers to reports that nobody has asked for.
+    pub(crate) fn drop_unused(&self) {
+        self.lock().answers.remove(&Route::Report);
+    }
+
+    /// Lets go of all that is over; only where nothing is in flight.
+    pub(super) fn forget(&self) {
+        let mut state = self.lock();
+        assert!(state.in_flight.iter().all(|i| !i.open), "a report is under way");
+        state.requests.clear();
+        state.streamed.clear();
+        state.reports.clear();
+        state.done.clear();
+        state.in_flight.retain(|i| !i.reported());
+    }
+
     pub(crate) fn violations(&self) -> Vec<String> {
         self.lock().violations.clone()
     }

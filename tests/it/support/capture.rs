@@ -83,6 +83,13 @@ impl Capture {
         look(&state.bytes)
     }
 
+    /// Lets go of everything written up to this instant.
+    pub(super) fn forget(&self) {
+        let mut state = self.0.lock().unwrap();
+        state.drain();
+        state.bytes.clear();
+    }
+
     /// Nothing is read any more, or again.
     pub(super) fn pause(&self, paused: bool) {
         self.0.lock().unwrap().paused = paused;

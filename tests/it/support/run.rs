@@ -64,6 +64,7 @@ enum Stderr {
 /// A run to be: environment, arguments, and what the Runtime API says.
 pub(crate) struct Setup {
     env: BTreeMap<OsString, OsString>,
+    launcher: Vec<OsString>,
     args: Vec<OsString>,
     answers: Vec<(Route, Answer)>,
     prefix: String,
@@ -91,6 +92,7 @@ impl Setup {
         env.insert("PYTHONDONTWRITEBYTECODE".into(), "1".into());
         Setup {
             env,
+            launcher: Vec::new(),
             args: Vec::new(),
             answers: Vec::new(),
             prefix: String::new(),
@@ -129,6 +131,12 @@ impl Setup {
 
     pub(crate) fn no_env(mut self, name: &str) -> Setup {
         self.env.remove(OsStr::new(name));
+        self
+    }
+
+    /// This program starts bootstrap: it becomes its own last arguments by `exec`.
+    pub(crate) fn under(mut self, launcher: &[&str]) -> Setup {
+        self.launcher = launcher.iter().map(OsString::from).collect();
         self
     }
 
@@ -218,8 +226,10 @@ impl Setup {
             api.push(route, answer);
         }
         let binary = super::binary();
-        let mut command = Command::new(&binary);
-        command.args(&self.args).env_clear().current_dir(self.dir.path());
+        let mut words = self.launcher.clone();
+        words.push(binary.clone());
+        let mut command = Command::new(words.remove(0));
+        command.args(words).args(&self.args).env_clear().current_dir(self.dir.path());
         if self.api {
             command.env(&self.address_variable, (self.address)(&api.address()));
         }
@@ -352,6 +362,12 @@ impl Run {
         self.wait("a /next with nothing left to do", || (self.api.waiting() > 0 && self.api.all_reported()).then_some(()));
     }
 
+    /// Lets go of all that was requested and logged, where nothing is in flight: a run that is long need not be held.
+    pub(crate) fn forget(&self) {
+        self.api.forget();
+        self.stderr.forget();
+    }
+
     /// Waits until so many requests like this have come; gives them all.
     #[track_caller]
     pub(crate) fn requests(&self, method: &str, path_end: &str, at_least: usize) -> Vec<super::Request> {
@@ -481,6 +497,18 @@ impl Run {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
             stat.map_or(true, |s| s.contains(") Z ")).then_some(())
         });
+    }
+
+    /// Bootstrap has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.status = self.status.or_else(|| self.child.try_wait().unwrap());
+        self.status.is_some()
+    }
+
+    /// A signal may end bootstrap from here on, as the test wants it.
+    pub(crate) fn may_die(&mut self) {
+        self.api.set_ending();
+        self.killed = true;
     }
 
     /// Waits until bootstrap has ended; gives its status.

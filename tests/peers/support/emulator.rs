@@ -1,5 +1,6 @@
 //! AWS's Runtime Interface Emulator: it starts bootstrap when the first event comes.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -25,14 +26,30 @@ impl Emulator {
     }
 
     pub(crate) fn start(setup: Setup, handler: impl AsRef<Path>) -> Emulator {
+        Emulator::start_with(setup, &[binary().into_os_string()], handler)
+    }
+
+    /// A deployment package that has its own runtime, and is unpacked in this folder.
+    pub(crate) fn of_package(folder: &Path) -> Emulator {
+        let command = ["sh", "-c", "cd \"$0\" && exec ./bootstrap"].map(OsString::from);
+        Emulator::start_with(Setup::new(), &command, folder)
+    }
+
+    /// Bootstrap is what this command runs.
+    pub(crate) fn start_with(setup: Setup, bootstrap: &[OsString], handler: impl AsRef<Path>) -> Emulator {
         let setup = setup.default_env("AWS_LAMBDA_FUNCTION_TIMEOUT", "300");
+        let command = [bootstrap, &[handler.as_ref().into()]].concat();
+        Emulator::begin(setup, Command::new(tool("aws-lambda-rie")), &command)
+    }
+
+    /// `command` is the emulator, or becomes it. Without these last arguments it looks for bootstrap as Lambda does.
+    pub(super) fn begin(setup: Setup, mut command: Command, last: &[OsString]) -> Emulator {
         let ip = setup.address();
         let (address, runtime_api) = (free(ip), free(ip));
         let mut run = setup.run();
-        let mut command = Command::new(tool("aws-lambda-rie"));
         command.arg("--runtime-api-address").arg(runtime_api.to_string());
         command.arg("--runtime-interface-emulator-address").arg(address.to_string());
-        run.start(Self::NAME, command.arg(binary()).arg(handler.as_ref()));
+        run.start(Self::NAME, command.args(last));
         let mut emulator = Emulator { run, address, killed: false };
         emulator.run.wait_for_port(Self::NAME, address);
         emulator
@@ -45,6 +62,22 @@ impl Emulator {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The message of the init error of this type that a caller gets.
+    #[track_caller]
+    pub(crate) fn fails_to_start(&mut self, error_type: &str) -> String {
+        let answer = self.invoke(b"{}");
+        let document: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        assert_eq!(document["errorType"], error_type, "{}", answer.text());
+        document["errorMessage"].as_str().unwrap().to_owned()
+    }
+
+    /// Ends it as Lambda ends an environment; gives its log.
+    #[track_caller]
+    pub(crate) fn terminate(mut self) -> String {
+        assert!(self.run.terminate(Self::NAME).is_some(), "SIGTERM did not end the emulator");
+        self.run.log(Self::NAME)
     }
 
     /// Ends it with SIGKILL, so that it can't end bootstrap.

@@ -59,6 +59,11 @@ impl Setup {
         Ipv4Addr::new(127, a | 0x80, b, c.clamp(1, 254))
     }
 
+    /// The run's own directory.
+    pub(super) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     pub(super) fn run(self) -> Run {
         Run { env: self.env, dir: self.dir, mark: self.mark, processes: Vec::new() }
     }
@@ -162,7 +167,9 @@ impl Run {
     /// Bootstrap's process id, whoever has started it.
     pub(crate) fn bootstrap(&self) -> Option<i32> {
         let binary = binary().canonicalize().unwrap();
-        let of = |pid: &i32| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == binary);
+        // In a file system of its own it has another path.
+        let ours = |exe: PathBuf| exe == binary || exe.file_name() == Some(OsStr::new("bootstrap"));
+        let of = |pid: &i32| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(ours);
         leftovers(&self.mark).into_iter().map(|(pid, _)| pid).find(of)
     }
 

@@ -37,6 +37,7 @@ public final class Checks {
             check("the executable replies on stdout, and logs to stderr", () -> executableOnStdout(executable));
             check("the executable replies on fd 3, and logs to stdout", () -> executableOnDescriptor3(executable));
             check("a stale BOOTSTRAP_REPLY_FD harms nothing", () -> executableWithStaleVariable(executable));
+            check("a stack trace has the handler's line numbers", () -> executableWithLineNumbers(executable));
         }
         if (failed > 0) {
             System.out.println(failed + " failed");
@@ -318,6 +319,21 @@ public final class Checks {
         for (String descriptor : List.of("3", "9", "none")) {
             Run run = run("exec 3>&-; exec " + executable, descriptor, message("1", order("Zoë")));
             contains("{\"id\":\"1\",\"response\":", run.stdout());
+        }
+    }
+
+    private static void executableWithLineNumbers(String executable) throws Exception {
+        Run run = run("exec " + executable, null, message("1", "[]") + "{\"id\":\"2\",\"eventBase64\":\"!\"}");
+        List<String> replies = lines(run.stdout());
+        matches(".*\"stackTrace\":\\[\"com\\.example\\.orders/com\\.example\\.orders\\.PriceOrder\\.price\\(PriceOrder\\.java:\\d+\\)\".*",
+                replies.get(0));
+        // Those of the JDK are what makes the image small.
+        matches(".*\"stackTrace\":\\[\"java\\.base/java\\.util\\.Base64\\$Decoder\\.\\w+\\(Unknown Source\\)\".*", replies.get(1));
+    }
+
+    private static void matches(String expression, String text) {
+        if (!text.matches(expression)) {
+            throw new AssertionError("expected " + expression + "\n     got " + text);
         }
     }
 

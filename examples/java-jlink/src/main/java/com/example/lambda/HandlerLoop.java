@@ -267,7 +267,7 @@ public final class HandlerLoop {
     /** Appends a text as a JSON string. Surrogates that lack their other half are escaped: UTF-8 can't carry them. */
     private static StringBuilder quote(String text, StringBuilder json) {
         json.append('"');
-        for (int i = 0; i < text.length(); i++) {
+        for (int i = 0, end = text.length(); i < end; i++) {
             char c = text.charAt(i);
             if (c == '"' || c == '\\') {
                 json.append('\\').append(c);
@@ -303,12 +303,16 @@ public final class HandlerLoop {
             start = next;
             int scanned = start;
             while (true) {
-                for (; scanned < filled; scanned++) {
-                    if (buffer[scanned] == '\n') {
-                        end = scanned;
-                        next = scanned + 1;
-                        return true;
-                    }
+                // This runs for every byte, first of all in the interpreter, which is slow on fields.
+                byte[] bytes = buffer;
+                int last = filled;
+                while (scanned < last && bytes[scanned] != '\n') {
+                    scanned++;
+                }
+                if (scanned < last) {
+                    end = scanned;
+                    next = scanned + 1;
+                    return true;
                 }
                 if (start > 0) {
                     System.arraycopy(buffer, start, buffer, 0, filled - start);
@@ -499,15 +503,25 @@ public final class HandlerLoop {
             return b != ',' && b != '}' && b != ']' && b != ' ' && b != '\t' && b != '\r';
         }
 
-        private void skipString() {
-            at++;
-            while (at < end && bytes[at] != '"') {
-                at += bytes[at] == '\\' ? 2 : 1;
+        /** Passes over a string; true where it has an escape. */
+        private boolean skipString() {
+            // In local variables, as in Lines.next.
+            byte[] text = bytes;
+            int last = end;
+            int i = at + 1;
+            boolean escaped = false;
+            while (i < last && text[i] != '"') {
+                if (text[i] == '\\') {
+                    escaped = true;
+                    i++;
+                }
+                i++;
             }
-            if (at >= end) {
+            if (i >= last) {
                 throw new IllegalArgumentException("it ends inside a string");
             }
-            at++;
+            at = i + 1;
+            return escaped;
         }
 
         private String string() {
@@ -515,15 +529,14 @@ public final class HandlerLoop {
                 throw new IllegalArgumentException("no string where it was expected");
             }
             int from = at + 1;
-            skipString();
+            boolean escaped = skipString();
             String raw = text(from, at - 1);
-            int escape = raw.indexOf('\\');
-            if (escape < 0) {
+            if (!escaped) {
                 return raw;
             }
             StringBuilder text = new StringBuilder(raw.length());
             int copied = 0;
-            for (; escape >= 0; escape = raw.indexOf('\\', copied)) {
+            for (int escape = raw.indexOf('\\'); escape >= 0; escape = raw.indexOf('\\', copied)) {
                 text.append(raw, copied, escape);
                 char c = raw.charAt(escape + 1);
                 copied = escape + 2;

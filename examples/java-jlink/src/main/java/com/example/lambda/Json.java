@@ -24,11 +24,13 @@ public final class Json {
     private final Map<String, String> names = new HashMap<>();
 
     private final String text;
+    private final int end;
     private int at;
     private int depth;
 
     private Json(String text) {
         this.text = text;
+        this.end = text.length();
     }
 
     /** @throws IllegalArgumentException where the text is not JSON, with the place */
@@ -53,7 +55,7 @@ public final class Json {
                 || value instanceof Integer || value instanceof Long) {
             json.append(value);
         } else if (value instanceof CharSequence text) {
-            quote(text, json);
+            quote(text.toString(), json);
         } else if (value instanceof Map<?, ?> map) {
             char separator = '{';
             for (Map.Entry<?, ?> member : map.entrySet()) {
@@ -75,35 +77,47 @@ public final class Json {
     }
 
     /** Surrogates that lack their other half are escaped: UTF-8 can't carry them. */
-    private static void quote(CharSequence text, StringBuilder json) {
+    private static void quote(String text, StringBuilder json) {
         json.append('"');
-        for (int i = 0; i < text.length(); i++) {
+        int end = text.length();
+        int plain = 0;
+        while (plain < end && isPlain(text.charAt(plain))) {
+            plain++;
+        }
+        if (plain == end) {
+            json.append(text).append('"');
+            return;
+        }
+        json.append(text, 0, plain);
+        for (int i = plain; i < end; i++) {
             char c = text.charAt(i);
-            if (c == '"' || c == '\\') {
+            if (isPlain(c)) {
+                json.append(c);
+            } else if (c == '"' || c == '\\') {
                 json.append('\\').append(c);
-            } else if (Character.isHighSurrogate(c) && i + 1 < text.length()
-                    && Character.isLowSurrogate(text.charAt(i + 1))) {
+            } else if (Character.isHighSurrogate(c) && i + 1 < end && Character.isLowSurrogate(text.charAt(i + 1))) {
                 json.append(c).append(text.charAt(++i));
-            } else if (c < ' ' || Character.isSurrogate(c)) {
+            } else {
                 String digits = Integer.toHexString(c);
                 json.append("\\u").append("0000", 0, 4 - digits.length()).append(digits);
-            } else {
-                json.append(c);
             }
         }
         json.append('"');
+    }
+
+    private static boolean isPlain(char c) {
+        return c >= ' ' && c != '"' && c != '\\' && (c < Character.MIN_SURROGATE || c > Character.MAX_SURROGATE);
     }
 
     private static final int END = -1;
 
     /** The next character that is not white space, {@link #END} where there is none. */
     private int peek() {
-        while (at < text.length()) {
+        for (; at < end; at++) {
             char c = text.charAt(at);
-            if (c != ' ' && c != '\t' && c != '\n' && c != '\r') {
+            if (c > ' ' || c != ' ' && c != '\t' && c != '\n' && c != '\r') {
                 return c;
             }
-            at++;
         }
         return END;
     }
@@ -212,7 +226,7 @@ public final class Json {
     }
 
     private boolean takeIfHere(char expected) {
-        if (at < text.length() && text.charAt(at) == expected) {
+        if (at < end && text.charAt(at) == expected) {
             at++;
             return true;
         }
@@ -221,7 +235,7 @@ public final class Json {
 
     private void digits(String what) {
         int from = at;
-        while (at < text.length() && text.charAt(at) >= '0' && text.charAt(at) <= '9') {
+        while (at < end && text.charAt(at) >= '0' && text.charAt(at) <= '9') {
             at++;
         }
         if (at == from) {
@@ -234,13 +248,13 @@ public final class Json {
         int from = at;
         StringBuilder decoded = null;
         while (true) {
-            char c = at < text.length() ? text.charAt(at) : '\0';
+            char c = at < end ? text.charAt(at) : '\0';
             if (c == '"') {
                 String rest = text.substring(from, at++);
                 return decoded == null ? rest : decoded.append(rest).toString();
             }
             if (c < ' ') {
-                throw wrong(at < text.length() ? "a control character stands in a string" : "a string is not closed");
+                throw wrong(at < end ? "a control character stands in a string" : "a string is not closed");
             }
             if (c == '\\') {
                 if (decoded == null) {
@@ -257,7 +271,7 @@ public final class Json {
     }
 
     private char escape() {
-        char c = at < text.length() ? text.charAt(at) : '\0';
+        char c = at < end ? text.charAt(at) : '\0';
         at++;
         switch (c) {
             case '"', '\\', '/':
@@ -275,7 +289,7 @@ public final class Json {
             case 'u':
                 int unit = 0;
                 for (int i = 0; i < 4; i++, at++) {
-                    int digit = at < text.length() && text.charAt(at) < 128 ? Character.digit(text.charAt(at), 16) : -1;
+                    int digit = at < end && text.charAt(at) < 128 ? Character.digit(text.charAt(at), 16) : -1;
                     if (digit < 0) {
                         throw wrong("four hexadecimal digits were expected");
                     }

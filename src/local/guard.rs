@@ -1,4 +1,4 @@
-//! Who may call: a page of another site in this machine's browser may not.
+//! Who may call a server on this machine: a page of another site in this machine's browser may not.
 //!
 //! A browser tells where a page is from in `Origin` and `Sec-Fetch-Site`. A page whose own name has been pointed at this
 //! machine (DNS rebinding) comes with that name in `Host`.
@@ -6,40 +6,51 @@
 use std::net::{IpAddr, SocketAddr};
 
 use hyper::HeaderMap;
+use thiserror::Error;
 
-use super::exception::Exception;
+/// The caller may be a page of another site's.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("Pages of other sites may not call this function ({what}); {instead}.")]
+pub struct Stranger {
+    /// What it was known by.
+    what: String,
+    /// What to do for somebody who is none.
+    instead: &'static str,
+}
 
 /// Lets a request pass, or refuses it. `authority` is that of its target, where it has one; `listen` is where it came to.
 ///
 /// # Errors
 /// It may be a page of another site's.
-pub fn check(headers: &HeaderMap, authority: Option<&str>, listen: SocketAddr) -> Result<(), Exception> {
-    let text = |name: &str| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-    let host_header = text("host");
+pub fn check(headers: &HeaderMap, authority: Option<&str>, listen: SocketAddr) -> Result<(), Stranger> {
+    // Each of them, where a header comes twice: who reads it later may take another one than this.
+    let texts = |name: &str| -> Vec<String> {
+        headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
+    };
+    let hosts = texts("host");
     let is_here = |host: &str| is_loopback(host) || host.parse() == Ok(listen.ip());
     if listen.ip().is_loopback() {
-        for named in [host_header.as_deref(), authority].into_iter().flatten() {
+        for named in hosts.iter().map(String::as_str).chain(authority) {
             if !is_here(host_of(named)) {
                 return Err(refused(&format!("Host {named}"), "call it as localhost, 127.0.0.1 or the address that --listen has"));
             }
         }
     }
-    if let Some(origin) = text("origin") {
+    for origin in texts("origin") {
         let host = origin.split_once("://").map(|(_, rest)| host_of(rest));
-        let same =
-            |host: &str| is_here(host) || host_header.as_deref().is_some_and(|named| host_of(named).eq_ignore_ascii_case(host));
+        let same = |host: &str| is_here(host) || hosts.iter().any(|named| host_of(named).eq_ignore_ascii_case(host));
         if !host.is_some_and(same) {
             return Err(refused(&format!("Origin {origin}"), "serve the page from localhost"));
         }
     }
-    if text("sec-fetch-site").as_deref() == Some("cross-site") {
+    if texts("sec-fetch-site").iter().any(|site| site == "cross-site") {
         return Err(refused("Sec-Fetch-Site cross-site", "open the address itself, or serve the page from localhost"));
     }
     Ok(())
 }
 
-fn refused(what: &str, instead: &str) -> Exception {
-    Exception::AccessDenied(format!("Pages of other sites may not call this function ({what}); {instead}."))
+fn refused(what: &str, instead: &'static str) -> Stranger {
+    Stranger { what: what.to_owned(), instead }
 }
 
 /// A host without its port, and an IPv6 address without its brackets.
@@ -114,6 +125,19 @@ mod tests {
         }
         for (site, allowed) in [("none", true), ("same-origin", true), ("same-site", true), ("cross-site", false)] {
             assert_eq!(passes(LOOPBACK, &[("sec-fetch-site", site)]), allowed, "{site}");
+        }
+    }
+
+    #[test]
+    fn of_a_header_that_comes_twice_each_counts() {
+        for (name, good, bad) in [
+            ("host", "localhost", "evil.example"),
+            ("origin", "http://localhost", "https://evil.example"),
+            ("sec-fetch-site", "none", "cross-site"),
+        ] {
+            assert!(passes(LOOPBACK, &[(name, good), (name, good)]), "{name}");
+            assert!(!passes(LOOPBACK, &[(name, good), (name, bad)]), "{name}");
+            assert!(!passes(LOOPBACK, &[(name, bad), (name, good)]), "{name}");
         }
     }
 

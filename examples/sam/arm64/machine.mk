@@ -1,0 +1,2 @@
+# Lambda's name of this architecture is the folder's; the system's name is
+MACHINE := aarch64
