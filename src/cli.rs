@@ -178,6 +178,9 @@ pub struct Source {
 A verdict is \"kept\", \"broken\" or \"doesNotApply\". A broken rule has \"sent\", \"came\" and \"mend\",
 one that does not apply has the reason as \"note\", and one that is kept may have a \"note\".
 
+The exit status is 0 when no rule is broken and 1 when one is; 2 tells a mistake on the command line,
+and 128 and its number a signal that ended the check. A fault of this machine is 1, with no report.
+
 Examples:
   bootstrap check -- examples/shell/hello.sh
   bootstrap check --event '{\"numbers\":[1]}' --format json -- ./handler | jq '.rules[] | select(.verdict == \"broken\")'")]

@@ -106,7 +106,7 @@ fn example(name: &str) -> String {
 const IMPATIENT: [&str; 2] = ["--timeout", "2"];
 
 /// The rules that only mode jsonl has.
-const ONLY_JSONL: [&str; 6] = ["concurrency", "log-before-reply", "no-event", "reply-ids", "stray-lines", "unknown-members"];
+const ONLY_JSONL: [&str; 5] = ["concurrency", "no-event", "reply-ids", "stray-lines", "unknown-members"];
 
 fn to_strings(ids: &[&str]) -> Vec<String> {
     ids.iter().map(ToString::to_string).collect()
@@ -146,7 +146,7 @@ fn the_jq_filter_passes() {
 #[test]
 fn the_one_shot_example_passes() {
     let options = [&["--mode", "oneshot", "--event", r#"{"text":"x y"}"#], &PATIENT[..]].concat();
-    let own_process = ["deadline", "freeze", "memory", "one-reply", "sigterm", "zombies"];
+    let own_process = ["deadline", "freeze", "log-before-reply", "memory", "one-reply", "sigterm", "zombies"];
     check(&options, &[&example("shell/words.sh")]).passes_but_for(&sorted(&ONLY_JSONL, &own_process));
 }
 
@@ -165,6 +165,125 @@ fn the_concurrent_example_passes() {
 #[test]
 fn a_handler_that_breaks_nothing_passes() {
     breaking("").passes_but_for(&["concurrency"]);
+}
+
+/// A check of a handler that keeps every rule, in this way.
+#[track_caller]
+fn honest(way: &str, options: &[&str]) -> Checked {
+    check(options, &[fixture("checked/honest.py").to_str().unwrap(), way])
+}
+
+#[test]
+fn replies_of_any_length_are_read() {
+    // Its row of events may be cut short, and its memory is not measured then.
+    let checked = honest("replies-at-length", &PATIENT);
+    assert_eq!((checked.code, checked.with("broken")), (0, Vec::new()), "{}", checked.stdout);
+}
+
+#[test]
+fn a_log_line_on_stdout_may_have_the_id_and_the_word_response() {
+    honest("logs-its-ids", &PATIENT).passes_but_for(&["concurrency"]);
+}
+
+#[test]
+fn every_message_has_the_context_that_lambda_gives() {
+    honest("knows-its-context", &PATIENT).passes_but_for(&["concurrency"]);
+}
+
+#[test]
+fn a_process_may_end_after_each_reply() {
+    let checked = honest("ends-after-each-reply", &PATIENT);
+    assert_eq!((checked.code, checked.with("broken")), (0, Vec::new()), "{}", checked.stdout);
+    let verdicts = checked.verdicts();
+    for rule in ["unknown-members", "no-event", "log-before-reply", "end-of-stdin", "sigterm"] {
+        assert_eq!(verdicts[rule]["verdict"], "kept", "{}", checked.stdout);
+    }
+}
+
+#[test]
+fn a_start_may_take_longer_than_an_event() {
+    let checked = honest("starts-slowly", &["--timeout", "2", "--stop-grace-ms", "60000"]);
+    let verdicts = checked.verdicts();
+    for rule in ["unknown-members", "no-event", "log-before-reply", "end-of-stdin", "sigterm", "deadline"] {
+        assert_eq!(verdicts[rule]["verdict"], "kept", "{}", checked.stdout);
+    }
+}
+
+#[test]
+fn the_end_of_one_process_is_not_taken_for_the_end_at_the_end_of_stdin() {
+    let options = ["--timeout", "2", "--stop-grace-ms", "60000"];
+    let checked = breaking_with("no-event-and-end-of-stdin", &options);
+    let broken = checked.with("broken");
+    assert!(["no-event", "end-of-stdin"].iter().all(|rule| broken.contains(&(*rule).to_owned())), "{}", checked.stdout);
+}
+
+#[test]
+fn where_there_is_no_answer_no_rule_of_answers_is_kept() {
+    let checked = check(&["--timeout", "1"], &["sh", "-c", "while read -r line; do :; done"]);
+    checked.breaks(&["answer"]);
+    assert_eq!(checked.with("kept"), ["end-of-stdin", "start"], "{}", checked.stdout);
+}
+
+#[test]
+fn a_crash_at_another_event_is_not_told_as_a_fault_of_concurrency() {
+    let checked = breaking("concurrency-without-null");
+    checked.breaks(&["event-null"]);
+}
+
+#[test]
+fn what_a_timer_prints_later_is_caught() {
+    breaking("log-by-a-timer").breaks(&["log-before-reply"]).came("log-before-reply", "by a timer");
+    let checked = breaking("reply-by-a-timer");
+    checked.came("one-reply", "\"response\": 2");
+}
+
+#[test]
+fn a_leak_is_caught_in_a_row_that_is_cut_short() {
+    breaking("memory-slowly").breaks(&["memory"]).came("memory", "MB at the end");
+}
+
+#[test]
+fn what_others_take_of_the_processor_is_not_the_handlers_fault() {
+    let checked = honest("ends-on-a-busy-machine", &["--timeout", "60", "--stop-grace-ms", "1000"]);
+    assert_eq!(checked.with("broken"), Vec::<String>::new(), "{}", checked.stdout);
+}
+
+#[test]
+fn a_filter_that_logs_after_its_response_is_caught() {
+    let late = "while IFS= read -r line; do echo early >&2; echo 1; echo late >&2; done";
+    let options = [&["--mode", "filter"], &PATIENT[..]].concat();
+    check(&options, &["sh", "-c", late]).breaks(&["log-before-reply"]).came("log-before-reply", "late");
+    let early = "while IFS= read -r line; do echo early >&2; echo 1; done";
+    assert_eq!(check(&options, &["sh", "-c", early]).with("broken"), Vec::<String>::new());
+}
+
+#[test]
+fn a_filter_on_descriptor_3_may_print_to_stdout() {
+    let prints = "while IFS= read -r line; do echo 1 >&3; echo printed; done";
+    let options = [&["--mode", "filter"], &PATIENT[..]].concat();
+    let checked = check(&options, &["sh", "-c", prints]);
+    checked.breaks(&["log-before-reply"]).came("log-before-reply", "printed");
+}
+
+#[test]
+fn a_one_shot_program_has_its_context_when_it_is_watched_to_its_end() {
+    let needs = [
+        "set -eu; cat; : $AWS_LAMBDA_REQUEST_ID $AWS_LAMBDA_DEADLINE_MS $AWS_LAMBDA_INVOKED_FUNCTION_ARN $_X_AMZN_TRACE_ID",
+        "$TRACEPARENT; setsid sleep 600 </dev/null >/dev/null 2>&1 &",
+    ];
+    check(&["--mode", "oneshot", "--timeout", "60"], &["sh", "-c", &needs.join(" ")]).breaks(&["end-of-stdin"]);
+}
+
+#[test]
+fn a_log_line_of_json_may_say_that_something_is_ready() {
+    honest("logs-json", &PATIENT).passes_but_for(&["concurrency"]);
+}
+
+#[test]
+fn a_process_may_be_waited_for_in_the_next_event() {
+    let checked = honest("waits-in-the-next-event", &PATIENT);
+    assert_eq!(checked.with("broken"), Vec::<String>::new(), "{}", checked.stdout);
+    assert_eq!(checked.verdicts()["zombies"]["verdict"], "kept", "{}", checked.stdout);
 }
 
 /// A rule, and the options with which its handler is checked, the rules that it breaks by that, and words of what came.

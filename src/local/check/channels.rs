@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStdin, Command};
@@ -15,10 +15,10 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::tree;
+use super::tree::{self, Process};
 use crate::local::function::Function;
 
-/// What is kept of one channel.
+/// What is kept of one channel until somebody takes it.
 const MAX_KEPT: usize = 16 * 1024 * 1024;
 
 /// A handler that was quiet for so long has most likely nothing more to say; its processes are looked at then.
@@ -26,6 +26,9 @@ const QUIET: Duration = Duration::from_millis(60);
 
 /// How long a handler is watched until it does nothing.
 const REST: Duration = Duration::from_secs(2);
+
+/// How long a busy machine may take to give a handler the time that it needs to end.
+const BUSY: Duration = Duration::from_secs(20);
 
 /// A channel that the handler writes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +43,10 @@ pub enum Channel {
 
 #[derive(Debug, Default)]
 struct Kept {
-    bytes: Vec<u8>,
-    /// Where the first line begins that nobody has taken.
-    taken: usize,
+    /// What has come and nobody has taken.
+    bytes: BytesMut,
+    /// How much has come in all.
+    length: usize,
     /// Nobody has the other end any more.
     ended: bool,
 }
@@ -82,11 +86,13 @@ impl Channels {
             readers.push(tokio::spawn(keep(pipe::Receiver::from_owned_fd(read.into())?, bytes, Arc::clone(&heard))));
             Ok(write.into())
         };
-        let stdout = channel(Channel::Stdout)?;
-        let (stderr, reply) = if merged {
-            (stdout.try_clone()?, stdout.try_clone()?)
+        // What has come on descriptor 3 is looked at first: from then on stdout is logs.
+        let (stdout, stderr, reply) = if merged {
+            let stdout = channel(Channel::Stdout)?;
+            (stdout.try_clone()?, stdout.try_clone()?, stdout)
         } else {
-            (channel(Channel::Stderr)?, channel(Channel::ReplyFd)?)
+            let reply = channel(Channel::ReplyFd)?;
+            (channel(Channel::Stdout)?, channel(Channel::Stderr)?, reply)
         };
 
         let (program, arguments) = command(function)?;
@@ -136,12 +142,10 @@ impl Channels {
     pub fn take_line(&mut self) -> Option<(Channel, Bytes)> {
         self.kept.iter().find_map(|(channel, kept)| {
             let mut kept = lock(kept);
-            let rest = &kept.bytes[kept.taken..];
-            let newline = memchr::memchr(b'\n', rest)?;
-            let line = rest[..newline].strip_suffix(b"\r").unwrap_or(&rest[..newline]);
-            let line = Bytes::copy_from_slice(line);
-            kept.taken += newline + 1;
-            Some((*channel, line))
+            let newline = memchr::memchr(b'\n', &kept.bytes)?;
+            let line = kept.bytes.split_to(newline + 1).freeze();
+            let end = if line[..newline].ends_with(b"\r") { newline - 1 } else { newline };
+            Some((*channel, line.slice(..end)))
         })
     }
 
@@ -202,12 +206,38 @@ impl Channels {
         timeout(limit, self.child.wait()).await.is_ok()
     }
 
+    /// The same, where what other processes take of the machine's time does not count: one that is still at work has longer, but
+    /// no more of the processor's time than this.
+    pub async fn ends_at_work(&mut self, limit: Duration) -> bool {
+        let look = |channels: &Self| channels.id().and_then(tree::below_and_itself);
+        let begin = look(self).map(|processes| tree::used(&processes));
+        let mut before: Option<Vec<Process>> = None;
+        let end = Instant::now() + BUSY;
+        let mut wait = limit;
+        loop {
+            if self.ends(wait).await {
+                return true;
+            }
+            let (Some(begin), Some(after)) = (begin, look(self)) else { return false };
+            let is_idle = before.as_ref().is_some_and(|before| tree::were_idle(before, &after));
+            if is_idle || tree::used(&after).saturating_sub(begin) > limit || Instant::now() > end {
+                return false;
+            }
+            (before, wait) = (Some(after), QUIET * 3);
+        }
+    }
+
+    /// Whether its process has not ended.
+    pub fn live(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     fn id(&self) -> Option<i32> {
         self.child.id().and_then(|id| i32::try_from(id).ok())
     }
 
     fn length(&self) -> usize {
-        self.kept.iter().map(|(_, kept)| lock(kept).bytes.len()).sum()
+        self.kept.iter().map(|(_, kept)| lock(kept).length).sum()
     }
 }
 
@@ -225,6 +255,7 @@ async fn keep(pipe: pipe::Receiver, kept: Arc<Mutex<Kept>>, heard: Arc<Notify>) 
                 let mut kept = lock(&kept);
                 let room = MAX_KEPT.saturating_sub(kept.bytes.len()).min(length);
                 kept.bytes.extend_from_slice(&chunk[..room]);
+                kept.length += length;
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => continue,
             Err(_) => break,

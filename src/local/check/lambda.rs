@@ -26,7 +26,13 @@ const ROW: usize = 1000;
 const ROW_OF_PROCESSES: usize = 20;
 
 /// A slow handler gets no more events in a row when this time is over.
-const ROW_TIME: Duration = Duration::from_secs(5);
+const ROW_TIME: Duration = Duration::from_secs(10);
+
+/// How often in a row the memory is looked at.
+const MEASURES: usize = 40;
+
+/// Fewer events than this tell nothing of a growth.
+const ENOUGH: usize = 200;
 
 /// How long a freeze lasts: longer than a heartbeat or a watchdog of a few hundred milliseconds.
 const FREEZE: Duration = Duration::from_millis(400);
@@ -112,11 +118,12 @@ impl Lambda {
         if !matches!(seen.sample, Outcome::Fault(..)) {
             seen.twin = Some(self.sample().await?);
             for kind in Kind::ALL {
-                seen.awkward.push((kind, outcome(&self.answer(kind.event()).await?, self.mode, true)));
+                seen.awkward.push((kind, self.outcome(kind.event(), true).await?));
             }
             seen.row = Some(self.row().await?);
             if self.mode != Mode::OneShot {
-                seen.freeze = Some(self.freeze().await?);
+                let lasts = seen.row.as_ref().is_some_and(|row| row.lasts);
+                seen.freeze = self.freeze(lasts).await?;
                 seen.deadline = self.deadline().await?;
             }
         }
@@ -130,8 +137,8 @@ impl Lambda {
     /// The sample event over and over.
     async fn row(&self) -> anyhow::Result<Row> {
         let wanted = if self.mode == Mode::OneShot { ROW_OF_PROCESSES } else { ROW };
-        let mut row = Row { wanted, answered: 0, fault: None, memory: None, zombies: None };
-        let leader = self.leader().await;
+        let mut row = Row { wanted, answered: 0, fault: None, lasts: false, memory: None, zombies: None };
+        let mut leader = None;
         let mut memory = Vec::new();
         let end = Instant::now() + ROW_TIME;
         while row.answered < wanted && Instant::now() < end {
@@ -141,55 +148,73 @@ impl Lambda {
                 break;
             }
             row.answered += 1;
-            if [wanted / 4, wanted / 2, wanted].contains(&row.answered)
+            if row.answered == 1 {
+                leader = self.leader().await;
+            }
+            if row.answered.is_multiple_of(wanted.div_ceil(MEASURES))
                 && let Some(processes) = self.handlers().await
             {
                 memory.push(tree::memory(&processes));
             }
         }
-        let lived_on = leader.is_some() && leader == self.leader().await;
-        row.memory = memory.try_into().ok().filter(|_| lived_on && self.mode != Mode::OneShot);
-        row.zombies = self.zombies().await;
+        row.lasts = leader.is_some() && leader == self.leader().await;
+        let after = |share: usize| memory.get((memory.len() / share).checked_sub(1)?).copied();
+        if row.lasts && row.answered >= ENOUGH {
+            row.memory = after(4).zip(after(2)).zip(after(1)).map(|((quarter, half), all)| [quarter, half, all]);
+        }
+        row.zombies = self.zombies().await?;
         Ok(row)
     }
 
-    /// How many processes the handler leaves to itself as zombies. Those that it is about to wait for are no such.
-    async fn zombies(&self) -> Option<usize> {
-        let mut zombies = usize::MAX;
-        for _ in 0..25 {
-            let runtime = self.environment.process_id().await?;
-            // The runtime waits for its own children.
-            let left = self.handlers().await?.iter().filter(|process| process.is_zombie && process.parent != runtime).count();
-            zombies = zombies.min(left);
-            if zombies == 0 {
-                break;
-            }
-            sleep(LOOK).await;
+    /// How many processes the handler leaves to itself as zombies. Those that it waits for in the next event are no such: a shell
+    /// without job control does.
+    async fn zombies(&self) -> anyhow::Result<Option<usize>> {
+        self.rest().await;
+        let Some(mut zombies) = self.zombies_now().await else { return Ok(None) };
+        if !zombies.is_empty() {
+            self.sample().await?;
+            self.rest().await;
+            let Some(after) = self.zombies_now().await else { return Ok(None) };
+            zombies.retain(|zombie| after.contains(zombie));
         }
-        Some(zombies)
+        Ok(Some(zombies.len()))
     }
 
-    /// Stops the whole environment for a while, as Lambda does between events.
-    async fn freeze(&self) -> anyhow::Result<Freeze> {
-        self.rest().await;
-        let (Some(runtime), Some(leader)) = (self.environment.process_id().await, self.leader().await) else {
-            return Ok(Freeze::Unseen);
-        };
-        let Some(frozen) = tree::below(runtime) else { return Ok(Freeze::Unseen) };
+    async fn zombies_now(&self) -> Option<Vec<i32>> {
+        let runtime = self.environment.process_id().await?;
+        // The runtime waits for its own children.
+        let is_left = |process: &Process| process.is_zombie && process.parent != runtime;
+        Some(self.handlers().await?.into_iter().filter(is_left).map(|process| process.id).collect())
+    }
+
+    /// Stops the whole environment for a while, as Lambda does between events; `None` where no process waits for one.
+    /// One that `lasts` has to be there after the next event, too.
+    async fn freeze(&self, lasts: bool) -> anyhow::Result<Option<Freeze>> {
+        if self.handlers().await.is_none() {
+            return Ok(Some(Freeze::Unseen));
+        }
+        if !self.is_awake().await? {
+            return Ok(None);
+        }
+        let (Some(runtime), Some(leader)) = (self.environment.process_id().await, self.leader().await) else { return Ok(None) };
+        let Some(frozen) = tree::below(runtime) else { return Ok(None) };
         tree::signal(&frozen, Signal::STOP);
         sleep(FREEZE).await;
         tree::signal(&frozen, Signal::CONT);
         // What it does at the thaw it does before the next event.
         self.rest().await;
+        let survived = self.leader().await == Some(leader);
         let outcome = self.sample().await?;
-        let is_same = self.leader().await == Some(leader);
-        Ok(Freeze::Thawed { is_same, outcome })
+        let is_same = survived && (!lasts || self.leader().await == Some(leader));
+        Ok(Some(Freeze::Thawed { is_same, outcome }))
     }
 
     /// Lets an event run into its deadline, with a handler that is stopped all the while. The answer to the next event; `None`
     /// where no process can be stopped here.
     async fn deadline(&self) -> anyhow::Result<Option<Outcome>> {
-        self.rest().await;
+        if !self.is_awake().await? {
+            return Ok(None);
+        }
         let (Some(leader), Some(handlers)) = (self.leader().await, self.handlers().await) else { return Ok(None) };
         tree::signal(&handlers, Signal::STOP);
         let short = Function { timeout: SHORT, ..(*self.function).clone() };
@@ -202,7 +227,20 @@ impl Lambda {
             sleep(LOOK).await;
         }
         self.rest().await;
-        Ok(Some(self.sample().await?))
+        // The process may still start; that it does in the time of an event is not the question.
+        let patient = Function { timeout: self.function.timeout + self.function.init_limit, ..(*self.function).clone() };
+        let next = self.environment.invoke_as(&patient, self.invocation(self.sample.clone())?, None).await?;
+        Ok(Some(outcome(&next.answer, self.mode, false)))
+    }
+
+    /// Whether a process of the handler's waits for an event, after one more event where there was none.
+    async fn is_awake(&self) -> anyhow::Result<bool> {
+        self.rest().await;
+        if self.leader().await.is_none() {
+            self.sample().await?;
+            self.rest().await;
+        }
+        Ok(self.leader().await.is_some())
     }
 
     /// Waits until the handler's processes do nothing.
@@ -236,7 +274,17 @@ impl Lambda {
     }
 
     async fn sample(&self) -> anyhow::Result<Outcome> {
-        Ok(outcome(&self.answer(self.sample.clone()).await?, self.mode, false))
+        self.outcome(self.sample.clone(), false).await
+    }
+
+    /// What becomes of an event. Where the handler fails, the next event gets a fresh environment: the time that another process
+    /// takes to start is then the init phase's, and no fault is told twice.
+    async fn outcome(&self, event: Bytes, awkward: bool) -> anyhow::Result<Outcome> {
+        let outcome = outcome(&self.answer(event).await?, self.mode, awkward);
+        if matches!(outcome, Outcome::Fault(..)) {
+            self.environment.outdate();
+        }
+        Ok(outcome)
     }
 
     async fn answer(&self, event: Bytes) -> anyhow::Result<Answer> {

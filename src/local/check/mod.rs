@@ -20,10 +20,11 @@ pub mod tree;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use self::lambda::Lambda;
 use self::report::Report;
@@ -80,7 +81,7 @@ async fn check(options: &cli::Check, function: Arc<Function>) -> anyhow::Result<
         }
         Err(stop) => {
             lambda.environment.stop(signal::stop().context("can't listen to signals")?).await;
-            end_the_rest();
+            end_the_rest().await;
             Ok(match stop {
                 Stop::HangUp => 129,
                 Stop::Interrupt => 130,
@@ -96,26 +97,36 @@ async fn observe(lambda: &Lambda, function: &Function, mode: Mode, sample: &str)
     lambda.environment.stop(std::future::pending::<()>()).await;
     if seen.start.error.is_none() {
         let talk = talk::observe(function, mode, sample).await?;
-        let concurrency = talk.concurrency;
+        let (answered, concurrency, response) = (talk.answered, talk.concurrency, talk.response.clone());
         seen.talk = Some(talk);
-        end_the_rest();
+        end_the_rest().await;
         seen.afterwards = match mode {
-            Mode::JsonLines => Some(talk::afterwards(function, sample).await?),
-            Mode::Filter => Some(talk::terminated(function, sample).await?),
+            _ if !answered => None,
             Mode::OneShot => None,
+            Mode::Filter if response.is_none() => Some(talk::terminated(function, sample).await?),
+            _ => Some(talk::afterwards(function, mode, sample, response).await?),
         };
-        end_the_rest();
+        end_the_rest().await;
         if mode == Mode::JsonLines && concurrency > 1 {
             seen.crowd = Some(talk::crowd(function, sample, concurrency).await?);
-            end_the_rest();
+            end_the_rest().await;
         }
     }
     Ok(seen)
 }
 
-/// Ends what a handler has started and not ended itself.
-fn end_the_rest() {
-    if let Some(processes) = tree::below(rustix::process::getpid().as_raw_nonzero().get()) {
+/// How long what was killed may take to be gone: it needs the processor for that.
+const GONE: Duration = Duration::from_secs(10);
+
+/// Ends what a handler has started and not ended itself, and what that starts meanwhile, and waits for their end.
+async fn end_the_rest() {
+    let end = Instant::now() + GONE;
+    while let Some(mut processes) = tree::below(rustix::process::getpid().as_raw_nonzero().get()) {
+        processes.retain(|process| !process.is_zombie);
+        if processes.is_empty() || Instant::now() > end {
+            return;
+        }
         tree::signal(&processes, rustix::process::Signal::KILL);
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -47,7 +47,8 @@ pub const RULES: [Rule; 28] = [
     Rule {
         id: "start",
         sentence: "It starts within Lambda's init phase",
-        mend: "Read stdin, or say {\"ready\":true}, within 10 seconds; put off slow work until the first event.",
+        mend: "Where it ends, see `bootstrap invoke` for its log; else read stdin, or say {\"ready\":true}, within 10 seconds, and put \
+               off slow work until the first event.",
         judge: |seen| {
             let sent = "the start of the handler".to_owned();
             let Seen { start, .. } = seen;
@@ -196,7 +197,7 @@ pub const RULES: [Rule; 28] = [
         judge: |seen| match &seen.talk {
             _ if seen.mode != Mode::JsonLines => DoesNotApply(ONLY_JSONL),
             None => DoesNotApply(NO_ANSWER),
-            Some(talk) => none_of(&talk.foreign, "the sample event"),
+            Some(talk) => none_of_answered(talk.answered, &talk.foreign),
         },
     },
     Rule {
@@ -207,8 +208,9 @@ pub const RULES: [Rule; 28] = [
             _ if seen.mode == Mode::OneShot => DoesNotApply(OWN_PROCESS),
             None => DoesNotApply(NO_ANSWER),
             Some(talk) => {
-                let all: Vec<String> = talk.repeated.iter().chain(&seen.warnings).cloned().collect();
-                none_of(&all, "the sample event")
+                let later = seen.afterwards.iter().flat_map(|afterwards| &afterwards.repeated);
+                let all: Vec<String> = talk.repeated.iter().chain(later).chain(&seen.warnings).cloned().collect();
+                none_of_answered(talk.answered, &all)
             }
         },
     },
@@ -219,7 +221,7 @@ pub const RULES: [Rule; 28] = [
         judge: |seen| match &seen.talk {
             _ if seen.mode != Mode::JsonLines => DoesNotApply(ONLY_JSONL),
             None => DoesNotApply(NO_ANSWER),
-            Some(talk) => none_of(&talk.stray, "the sample event"),
+            Some(talk) => none_of_answered(talk.answered, &talk.stray),
         },
     },
     Rule {
@@ -227,9 +229,13 @@ pub const RULES: [Rule; 28] = [
         sentence: "It logs before its reply, and nothing between events",
         mend: "Reply last: Lambda freezes the process after it, and a line from then on counts as another invocation's.",
         judge: |seen| match &seen.afterwards {
-            _ if seen.mode != Mode::JsonLines => DoesNotApply(ONLY_JSONL),
+            _ if seen.mode == Mode::OneShot => DoesNotApply(OWN_PROCESS),
             None => DoesNotApply(NO_ANSWER),
-            Some(afterwards) => none_of(&afterwards.lines, "the sample event"),
+            // Without it there is no order to be seen.
+            Some(_) if seen.mode == Mode::Filter && seen.talk.as_ref().is_none_or(|talk| talk.response.is_none()) => {
+                DoesNotApply("in mode filter it is seen only where the same event has the same response")
+            }
+            Some(afterwards) => none_of_answered(afterwards.end.is_some(), &afterwards.lines),
         },
     },
     Rule {
@@ -240,6 +246,7 @@ pub const RULES: [Rule; 28] = [
             None => DoesNotApply(NO_ANSWER),
             Some(talk) => match &talk.unfinished {
                 Some(text) => Verdict::Broken { sent: "the sample event".to_owned(), came: text.clone() },
+                None if !talk.answered && seen.mode != Mode::OneShot => DoesNotApply(NO_ANSWER),
                 None => Kept(None),
             },
         },
@@ -291,8 +298,8 @@ pub const RULES: [Rule; 28] = [
         mend: "SIGKILL leaves no time to clear up: a lock or a socket of the process before must not stop the next one.",
         judge: |seen| match &seen.deadline {
             _ if seen.mode == Mode::OneShot => DoesNotApply(OWN_PROCESS),
-            None if seen.row.is_none() => DoesNotApply(NO_ANSWER),
-            None => DoesNotApply(NO_PROC),
+            None if matches!(seen.freeze, Some(Freeze::Unseen)) => DoesNotApply(NO_PROC),
+            None => DoesNotApply(NO_ANSWER),
             Some(outcome) => answered("an event that ran into its deadline, then the sample event", Some(outcome)),
         },
     },
@@ -330,18 +337,18 @@ fn memory(seen: &Seen) -> Verdict {
     };
     let Some([quarter, half, all]) = row.memory else {
         return DoesNotApply(
-            "it was not measured: the row of events was cut short, its process did not last, or there is no /proc",
+            "it was not measured: there were fewer than 200 events, its process did not last, or there is no /proc",
         );
     };
+    let mb = |kib: u64| kib.div_ceil(1024);
     // A heap that grows once and then stays is no leak.
     if all > half + GROWTH && half > quarter + GROWTH / 4 {
-        let mb = |kib: u64| kib.div_ceil(1024);
         return Verdict::Broken {
             sent: format!("the sample event {} times", row.answered),
             came: format!("{} MB after a quarter of them, {} MB after half, {} MB at the end", mb(quarter), mb(half), mb(all)),
         };
     }
-    Kept(None)
+    Kept(Some(format!("{} MB after half of them, {} MB at the end", mb(half), mb(all))))
 }
 
 fn event(seen: &Seen, kind: Kind) -> Verdict {
@@ -365,6 +372,11 @@ fn broken(sent: String, outcome: &Outcome) -> Verdict {
         Outcome::Response => "a response".to_owned(),
     };
     Verdict::Broken { sent, came }
+}
+
+/// The same where the sample event was sent: that nothing odd came says something only where an answer did.
+fn none_of_answered(answered: bool, lines: &[String]) -> Verdict {
+    if !answered && lines.is_empty() { DoesNotApply(NO_ANSWER) } else { none_of(lines, "the sample event") }
 }
 
 fn none_of(lines: &[String], sent: &str) -> Verdict {

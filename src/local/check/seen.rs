@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::events::Kind;
 
 /// The handler's mode.
@@ -77,6 +79,8 @@ pub struct Row {
     pub answered: usize,
     /// The first that was not answered.
     pub fault: Option<Outcome>,
+    /// One process has answered them all, and is there.
+    pub lasts: bool,
     /// The memory of the handler's processes after a quarter, a half and all, in KiB, where one process has lived all the while.
     pub memory: Option<[u64; 3]>,
     /// The handler's processes that have ended and that it has not waited for; `None` where it can't be known.
@@ -100,6 +104,10 @@ pub enum Freeze {
 /// What a handler said on its own channels.
 #[derive(Debug, Default)]
 pub struct Talk {
+    /// The sample event was answered.
+    pub answered: bool,
+    /// A filter's response to the sample event, where it is always the same.
+    pub response: Option<Bytes>,
     /// The message with unknown members was answered; `None` where there was none.
     pub unknown_answered: Option<bool>,
     /// Lines that came for messages which ask for nothing; `None` where there were none.
@@ -134,6 +142,8 @@ pub struct End {
 pub struct Afterwards {
     /// What was written after a reply and before the next message.
     pub lines: Vec<String>,
+    /// Replies to what was answered before.
+    pub repeated: Vec<String>,
     /// Its end at SIGTERM.
     pub end: Option<End>,
 }

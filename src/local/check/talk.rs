@@ -22,11 +22,18 @@ const CROWD: u32 = 8;
 /// After how many replies what is written then is looked at.
 const LOOKS: usize = 3;
 
-/// How long what a handler has left behind may take to be gone by itself.
-const LINGER: Duration = Duration::from_millis(500);
+/// How long a handler that does nothing is watched for what it does later, by a timer.
+const LATER: Duration = Duration::from_secs(1);
+
+/// How long what a handler has left behind may take to be gone by itself, on a machine that is busy.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// How much of a line is shown.
 const SHOWN: usize = 160;
+
+/// The trace of each event, in X-Ray's form and in W3C's.
+const TRACE_ID: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
+const TRACEPARENT: &str = "00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01";
 
 /// A handler and what it owes.
 struct Dialogue<'a> {
@@ -35,6 +42,8 @@ struct Dialogue<'a> {
     /// All that the handler writes comes on one channel.
     merged: bool,
     channels: Channels,
+    /// Its process has answered nothing yet, so the time that its start takes is still to come.
+    is_fresh: bool,
     /// The messages without an answer, and whether their streams are open.
     owed: BTreeMap<String, bool>,
     past: HashSet<String>,
@@ -43,6 +52,8 @@ struct Dialogue<'a> {
     answers: BTreeMap<String, Bytes>,
     /// Descriptor 3 has been used, so stdout is logs.
     uses_reply_fd: bool,
+    /// A filter's response to the sample event, where it is always the same.
+    response: Option<Bytes>,
     talk: Talk,
     to_nothing: Vec<String>,
     logs: Vec<String>,
@@ -53,24 +64,36 @@ struct Dialogue<'a> {
 /// # Errors
 /// When this machine gives no process, pipe or random bytes.
 pub async fn observe(function: &Function, mode: Mode, sample: &str) -> anyhow::Result<Talk> {
-    let mut dialogue = Dialogue::start(function, mode, false)?;
     if mode == Mode::OneShot {
+        let function = with_context(function)?;
+        let mut dialogue = Dialogue::start(&function, mode, false)?;
         dialogue.channels.write(sample.as_bytes(), function.timeout).await;
         return dialogue.finish().await;
     }
+    let mut dialogue = Dialogue::start(function, mode, false)?;
     // The runtime watches for the moment when this is read.
     dialogue.channels.write(b" ", function.timeout).await;
-    let mut answers = dialogue.ask(sample).await?;
+    dialogue.talk.answered = dialogue.ask(sample).await?;
     dialogue.channels.rest().await;
     dialogue.absorb();
-    if answers && mode == Mode::JsonLines {
+    if dialogue.talk.answered && mode == Mode::Filter {
+        dialogue.revive().await?;
+        let first = dialogue.answers.values().next().cloned();
+        dialogue.answers.clear();
+        dialogue.ask(sample).await?;
+        dialogue.channels.rest().await;
+        dialogue.absorb();
+        dialogue.talk.response = first.filter(|first| dialogue.answers.values().eq([first]));
+    }
+    if dialogue.talk.answered && mode == Mode::JsonLines {
+        dialogue.revive().await?;
         let request = id::uuid().context("no random bytes")?;
         let message = dialogue.message(&request, sample, r#","unknownMember":{"id":"unknown","list":[1,null]}"#);
         let message = message.replacen("\"context\":{", "\"context\":{\"unknownMember\":[{\"id\":\"unknown\"}],", 1);
-        answers = dialogue.say(request, &message).await;
-        dialogue.talk.unknown_answered = Some(answers);
-    }
-    if answers && mode == Mode::JsonLines {
+        dialogue.talk.unknown_answered = Some(dialogue.say(request, &message).await);
+        dialogue.channels.rest().await;
+        dialogue.absorb();
+        dialogue.revive().await?;
         let request = id::uuid().context("no random bytes")?;
         let nothing = format!("\n \n{{\"unknownMember\":true}}\n{{\"id\":\"{request}\",\"context\":{{}}}}\n");
         dialogue.idle.insert(request);
@@ -83,29 +106,46 @@ pub async fn observe(function: &Function, mode: Mode, sample: &str) -> anyhow::R
         let lines = std::mem::take(&mut dialogue.to_nothing);
         dialogue.talk.to_nothing = Some(lines);
     }
-    dialogue.talk.unfinished = dialogue.channels.unfinished().map(|(_, text)| shown(text.as_bytes()));
+    dialogue.note_unfinished();
+    dialogue.revive().await?;
+    if dialogue.is_fresh && dialogue.talk.answered {
+        // Its end is to come between two events.
+        dialogue.ask(sample).await?;
+        dialogue.channels.rest().await;
+        dialogue.revive().await?;
+    }
     dialogue.finish().await
 }
 
-/// What comes after replies, on one pipe, so that the order is certain; then the end at SIGTERM.
+/// What comes after replies, on one pipe, so that the order is certain; then the end at SIGTERM. A filter's response is told from
+/// its log lines by what it is: that has to be known.
 ///
 /// # Errors
 /// When this machine gives no process, pipe or random bytes.
-pub async fn afterwards(function: &Function, sample: &str) -> anyhow::Result<Afterwards> {
-    let mut dialogue = Dialogue::start(function, Mode::JsonLines, true)?;
-    dialogue.channels.write(b" ", function.timeout).await;
-    let mut after = Afterwards { lines: Vec::new(), end: None };
-    for _ in 0..LOOKS {
+pub async fn afterwards(function: &Function, mode: Mode, sample: &str, response: Option<Bytes>) -> anyhow::Result<Afterwards> {
+    let mut dialogue = Dialogue::start(function, mode, true)?;
+    dialogue.response = response;
+    if mode == Mode::JsonLines {
+        dialogue.channels.write(b" ", function.timeout).await;
+    }
+    let mut after = Afterwards { lines: Vec::new(), repeated: Vec::new(), end: None };
+    for look in 1..=LOOKS {
+        dialogue.revive().await?;
         if !dialogue.ask(sample).await? {
             return Ok(after);
         }
         dialogue.channels.rest().await;
+        if look == LOOKS {
+            tokio::time::sleep(LATER).await;
+        }
         dialogue.absorb();
+        after.repeated.append(&mut dialogue.talk.repeated);
         after.lines.append(&mut dialogue.logs);
         if let Some((_, text)) = dialogue.channels.unfinished() {
             after.lines.push(shown(text.as_bytes()));
         }
     }
+    dialogue.revive().await?;
     after.end = Some(dialogue.terminate().await);
     Ok(after)
 }
@@ -116,8 +156,13 @@ pub async fn afterwards(function: &Function, sample: &str) -> anyhow::Result<Aft
 /// When this machine gives no process, pipe or random bytes.
 pub async fn terminated(function: &Function, sample: &str) -> anyhow::Result<Afterwards> {
     let mut dialogue = Dialogue::start(function, Mode::Filter, false)?;
-    let end = if dialogue.ask(sample).await? { Some(dialogue.terminate().await) } else { None };
-    Ok(Afterwards { lines: Vec::new(), end })
+    let mut after = Afterwards { lines: Vec::new(), repeated: Vec::new(), end: None };
+    if dialogue.ask(sample).await? {
+        dialogue.channels.rest().await;
+        dialogue.revive().await?;
+        after.end = Some(dialogue.terminate().await);
+    }
+    Ok(after)
 }
 
 /// As many events at a time as a handler says that it takes. Two contents that have answers of their own, where there are
@@ -128,7 +173,11 @@ pub async fn terminated(function: &Function, sample: &str) -> anyhow::Result<Aft
 pub async fn crowd(function: &Function, sample: &str, concurrency: u32) -> anyhow::Result<Crowd> {
     let mut dialogue = Dialogue::start(function, Mode::JsonLines, false)?;
     let mut alone = Vec::new();
-    for event in [sample, "[]"] {
+    // What a handler makes of these has been told by other rules.
+    let other = if sample.trim() == "null" { "{}" } else { "null" };
+    let mut contents = [sample, other];
+    for event in contents {
+        dialogue.revive().await?;
         let (mut first, mut second) = (None, None);
         for answer in [&mut first, &mut second] {
             let request = id::uuid().context("no random bytes")?;
@@ -137,9 +186,17 @@ pub async fn crowd(function: &Function, sample: &str, concurrency: u32) -> anyho
                 *answer = dialogue.answers.get(&request).cloned();
             }
         }
+        if event == other && !(dialogue.owed.is_empty() && dialogue.channels.live()) {
+            contents = [sample; 2];
+        }
         alone.push(first.filter(|first| Some(first) == second.as_ref()));
     }
-    let differ = matches!(&alone[..], [Some(one), Some(other)] if one != other);
+    // It has said how many events it takes before its first answer.
+    dialogue.revive().await?;
+    if dialogue.is_fresh {
+        dialogue.ask(sample).await?;
+    }
+    let differ = contents[0] != contents[1] && matches!(&alone[..], [Some(one), Some(other)] if one != other);
 
     let events = usize::try_from(concurrency.min(CROWD)).unwrap_or(1);
     let mut messages = String::new();
@@ -147,7 +204,7 @@ pub async fn crowd(function: &Function, sample: &str, concurrency: u32) -> anyho
     for number in 0..events {
         let request = id::uuid().context("no random bytes")?;
         let which = number % 2;
-        messages += &dialogue.message(&request, [sample, "[]"][which], "");
+        messages += &dialogue.message(&request, contents[which], "");
         dialogue.owed.insert(request.clone(), false);
         asked.push((request, which));
     }
@@ -176,11 +233,13 @@ impl<'a> Dialogue<'a> {
             mode,
             merged,
             channels: Channels::start(function, merged).context("can't start the handler")?,
+            is_fresh: true,
             owed: BTreeMap::new(),
             past: HashSet::new(),
             idle: HashSet::new(),
             answers: BTreeMap::new(),
             uses_reply_fd: false,
+            response: None,
             talk: Talk { concurrency: 1, ..Talk::default() },
             to_nothing: Vec::new(),
             logs: Vec::new(),
@@ -193,11 +252,55 @@ impl<'a> Dialogue<'a> {
         if self.mode == Mode::Filter {
             return event + "\n";
         }
-        let deadline = epoch_ms(self.function.timeout);
-        let arn = serde_json::json!(self.function.arn);
-        let name = serde_json::json!(self.function.name);
-        let context = format!("\"deadlineMs\":{deadline},\"invokedFunctionArn\":{arn},\"functionName\":{name}");
+        let context = self.context();
         format!("{{\"id\":\"{request}\",\"context\":{{{context}}},\"event\":{event}{more}}}\n")
+    }
+
+    /// The members that Lambda's every message has in its context, after an opening brace.
+    fn context(&self) -> String {
+        let mut context = format!("\"deadlineMs\":{}", epoch_ms(self.limit()));
+        let variable = |name| self.function.variable(name);
+        for (name, value) in [
+            ("invokedFunctionArn", self.function.arn.as_str()),
+            ("traceId", TRACE_ID),
+            ("traceparent", TRACEPARENT),
+            ("functionName", variable("AWS_LAMBDA_FUNCTION_NAME")),
+            ("functionVersion", variable("AWS_LAMBDA_FUNCTION_VERSION")),
+            ("memoryLimitInMB", variable("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")),
+            ("logGroupName", variable("AWS_LAMBDA_LOG_GROUP_NAME")),
+            ("logStreamName", variable("AWS_LAMBDA_LOG_STREAM_NAME")),
+        ] {
+            context += &format!(",\"{name}\":{}", serde_json::json!(value));
+        }
+        context
+    }
+
+    /// How long an answer may take.
+    fn limit(&self) -> Duration {
+        self.function.timeout + if self.is_fresh { self.function.init_limit } else { Duration::ZERO }
+    }
+
+    /// A fresh process in the place of one that has ended or hangs: what is tried next is not to suffer from what was tried
+    /// before, and one that ends after its reply does no wrong.
+    async fn revive(&mut self) -> anyhow::Result<()> {
+        if self.owed.is_empty() && self.channels.live() {
+            return Ok(());
+        }
+        self.note_unfinished();
+        self.owed.clear();
+        self.channels = Channels::start(self.function, self.merged).context("can't start the handler")?;
+        self.is_fresh = true;
+        if self.mode == Mode::JsonLines {
+            self.channels.write(b" ", self.function.timeout).await;
+        }
+        self.channels.rest().await;
+        Ok(())
+    }
+
+    /// Notes what stands in a channel without a newline.
+    fn note_unfinished(&mut self) {
+        let unfinished = self.channels.unfinished().map(|(_, text)| shown(text.as_bytes()));
+        self.talk.unfinished = self.talk.unfinished.take().or(unfinished);
     }
 
     /// Sends an event and waits for its answer. Whether that came.
@@ -208,9 +311,10 @@ impl<'a> Dialogue<'a> {
     }
 
     async fn say(&mut self, request: String, message: &str) -> bool {
-        let end = Instant::now() + self.function.timeout;
+        let limit = self.limit();
+        let end = Instant::now() + limit;
         self.owed.insert(request, false);
-        self.channels.write(message.as_bytes(), self.function.timeout).await;
+        self.channels.write(message.as_bytes(), limit).await;
         self.settle(end).await
     }
 
@@ -237,6 +341,7 @@ impl<'a> Dialogue<'a> {
             self.uses_reply_fd |= channel == Channel::ReplyFd;
             match (self.mode, channel) {
                 (_, Channel::Stderr) | (Mode::OneShot, _) => {}
+                (Mode::Filter, _) if self.merged && self.response.as_ref() != Some(&line) => self.logs.push(shown(&line)),
                 (Mode::JsonLines, Channel::Stdout) if self.merged => self.reply(&after_a_log(line), Source::Stdout),
                 (Mode::JsonLines, Channel::Stdout) => self.reply(&line, Source::Stdout),
                 (Mode::JsonLines, Channel::ReplyFd) => self.reply(&line, Source::ReplyFd),
@@ -291,13 +396,15 @@ impl<'a> Dialogue<'a> {
                 let replies = ["response", "stream", "chunk", "chunkBase64", "end"].into_iter().any(has);
                 if has("id") && (replies || (has("error") && members.len() == 2)) {
                     self.talk.foreign.push(shown(line));
-                } else if (replies && members.len() == 1) || has("ready") {
+                } else if (replies && members.len() == 1) || (has("ready") && begins_with(&text, "\"ready\"")) {
                     self.talk.stray.push(shown(line));
                 }
             }
             None => {
+                // Text about an event may have its id, and the word; an object's member is in quotes.
                 let known = self.owed.keys().chain(&self.past).any(|id| text.contains(id.as_str()));
-                if known && ["response", "chunk"].iter().any(|word| text.contains(word)) {
+                let members = ["\"response\"", "'response'", "\"chunk", "'chunk"];
+                if known && text.contains('{') && members.iter().any(|member| text.contains(member)) {
                     self.talk.stray.push(shown(line));
                 }
             }
@@ -306,6 +413,7 @@ impl<'a> Dialogue<'a> {
 
     fn conclude(&mut self, request: String, answer: Bytes) {
         self.logs.clear();
+        self.is_fresh = false;
         self.answers.insert(request.clone(), answer);
         self.past.insert(request);
     }
@@ -331,8 +439,23 @@ impl<'a> Dialogue<'a> {
         self.channels.close();
         self.channels.signal(Signal::TERM);
         let waited = self.function.grace;
-        End { waited, ended: self.channels.ends(waited).await }
+        End { waited, ended: self.channels.ends_at_work(waited).await }
     }
+}
+
+/// The function with the context in its environment, as a one-shot program gets it.
+fn with_context(function: &Function) -> anyhow::Result<Function> {
+    let mut function = function.clone();
+    for (name, value) in [
+        ("AWS_LAMBDA_REQUEST_ID", id::uuid().context("no random bytes")?),
+        ("AWS_LAMBDA_DEADLINE_MS", epoch_ms(function.timeout).to_string()),
+        ("AWS_LAMBDA_INVOKED_FUNCTION_ARN", function.arn.clone()),
+        ("_X_AMZN_TRACE_ID", TRACE_ID.to_owned()),
+        ("TRACEPARENT", TRACEPARENT.to_owned()),
+    ] {
+        function.environment.insert(name.into(), value.into());
+    }
+    Ok(function)
 }
 
 /// The processes that a handler has left, which are ended; `None` where there is no telling.
@@ -364,6 +487,11 @@ fn after_a_log(line: Bytes) -> Bytes {
 fn epoch_ms(later: Duration) -> u128 {
     let now = std::time::SystemTime::now() + later;
     now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis())
+}
+
+/// Whether an object's first member is this one: a log line of JSON may have such a member among others.
+fn begins_with(object: &str, member: &str) -> bool {
+    object.trim_start().strip_prefix('{').is_some_and(|members| members.trim_start().starts_with(member))
 }
 
 /// The beginning of a line, for people.

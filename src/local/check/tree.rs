@@ -1,6 +1,7 @@
 //! The processes below one of ours, as `/proc` tells of them.
 
 use std::fs;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -49,6 +50,12 @@ pub fn below_and_itself(root: i32) -> Option<Vec<Process>> {
 pub fn memory(processes: &[Process]) -> u64 {
     let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
     processes.iter().map(|process| process.pages).sum::<u64>() * page / 1024
+}
+
+/// The processor time that they have had.
+pub fn used(processes: &[Process]) -> Duration {
+    let ticks: u64 = processes.iter().map(|process| process.ticks).sum();
+    Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second().max(1))
 }
 
 /// Whether they have done nothing between two looks.
