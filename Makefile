@@ -11,6 +11,7 @@ TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 TOOLS := $(TARGET)/tools
 RESULTS := $(TARGET)/test-results
 JAVA := examples/java-jlink
+IMAGE := $(TARGET)/image
 MACOS := aarch64-apple-darwin
 JDK := $(if $(JAVA_HOME),$(JAVA_HOME)/bin/)
 
@@ -26,7 +27,7 @@ SPEED_SAID := $(if $(ROUNDS), ROUNDS=$(ROUNDS))$(if $(QUICK), QUICK=1)
 export PEER_TOOLS := $(TOOLS)/bin
 export INSTALL
 
-SCRIPTS := .ci/run .ci/dist .ci/cross-rust tests/tools.sh benches/java-naive/bootstrap tests/fixtures/programs/jq $(wildcard examples/shell/*.sh tests/fixtures/handlers/*.sh tests/fixtures/sandbox/*.sh benches/speed/handlers/*.sh benches/speed/runtimes/*.sh)
+SCRIPTS := .ci/run .ci/dist .ci/cross-rust .ci/image tests/tools.sh benches/java-naive/bootstrap tests/fixtures/container.sh tests/fixtures/programs/jq $(wildcard examples/shell/*.sh tests/fixtures/handlers/*.sh tests/fixtures/sandbox/*.sh benches/speed/handlers/*.sh benches/speed/runtimes/*.sh)
 say = @echo "==> $(1)"
 
 .PHONY: help
@@ -49,6 +50,15 @@ dist-x86_64 dist-aarch64: dist-%:
 	@tests/tools.sh dist-$*
 	@CARGO_TARGET_DIR=$(TARGET) .ci/dist $*
 
+.PHONY: image
+image: $(IMAGE)/config.json ## build the image of the Dockerfile without Docker, as root, to test it: target/image
+
+# Of the JDK and of Rust it has what is there when it is built.
+$(IMAGE)/config.json: Dockerfile .dockerignore .ci/image .ci/dist Cargo.toml Cargo.lock $(JAVA)/Makefile \
+		$(shell find src $(JAVA)/src -type f) | system
+	$(call say,building the image of the Dockerfile)
+	@CARGO_TARGET_DIR=$(TARGET) .ci/image
+
 .PHONY: examples
 examples: system ## build the Java example's image, and the naive runtime that it is compared with
 	$(call say,building the Java example's image)
@@ -58,7 +68,7 @@ examples: system ## build the Java example's image, and the naive runtime that i
 .PHONY: test
 test: ## run every test; installs what they need where it is missing (system packages as root or with INSTALL=1)
 	@rm -rf $(RESULTS)
-	@status=0; $(MAKE) --keep-going tools test-rust test-bench test-java test-peers guard || status=$$?; \
+	@status=0; $(MAKE) --keep-going tools test-rust test-bench test-java test-peers test-image guard || status=$$?; \
 	cat $(RESULTS)/* 2>/dev/null | awk '/^test result:/ { passed += $$4; failed += $$6 } /^ok  / { passed++ } /^FAILED  / { failed++ } \
 		END { printf "%d passed, %d failed\n", passed, failed }' || true; \
 	exit $$status
@@ -84,7 +94,12 @@ test-java: examples $(RESULTS) ## the Java example's own checks
 .PHONY: test-peers
 test-peers: tools dist examples $(RESULTS) ## the shipped binary under AWS's emulator and cargo-lambda, called by AWS's clients and a browser
 	$(call say,testing the shipped binary with real peers)
-	@BOOTSTRAP_TEST_BINARY=$(TARGET)/dist/bootstrap-$$(uname -m) BOOTSTRAP_TEST_DIST=$(TARGET)/dist cargo test --locked --test peers | tee $(RESULTS)/peers
+	@BOOTSTRAP_TEST_BINARY=$(TARGET)/dist/bootstrap-$$(uname -m) BOOTSTRAP_TEST_DIST=$(TARGET)/dist cargo test --locked --test peers -- --skip peers::image:: | tee $(RESULTS)/peers
+
+.PHONY: test-image
+test-image: tools examples image $(RESULTS) ## the image of the Dockerfile, run as Lambda and as Docker would; as root
+	$(call say,testing the image of the Dockerfile)
+	@BOOTSTRAP_TEST_IMAGE=$(IMAGE) cargo test --locked --test peers peers::image:: | tee $(RESULTS)/image
 
 .PHONY: soak
 soak: system ## play ten thousand random scripts, then an hour of mixed events in each mode (SCRIPTS=, SECONDS=, MODEL_SEED=)
@@ -161,7 +176,7 @@ fmt: ## format the sources
 	@cargo fmt --manifest-path benches/speed/Cargo.toml
 
 .PHONY: lint
-lint: tools ## check formatting, clippy's advice on Linux and for macOS, shellcheck's, and the workflow
+lint: tools ## check formatting, clippy's advice on Linux and for macOS, shellcheck's, hadolint's, and the workflow
 	$(call say,checking the formatting)
 	@cargo fmt --check
 	@cargo fmt --check --manifest-path benches/speed/Cargo.toml
@@ -170,6 +185,8 @@ lint: tools ## check formatting, clippy's advice on Linux and for macOS, shellch
 	@cargo clippy --locked --all-targets --manifest-path benches/speed/Cargo.toml --target-dir $(TARGET)/speed -- -D warnings
 	$(call say,checking the shell scripts)
 	@shellcheck $(SCRIPTS)
+	$(call say,checking the Dockerfile)
+	@$(TOOLS)/bin/hadolint Dockerfile
 	$(call say,checking the workflow)
 	@$(TOOLS)/bin/zizmor --offline --quiet --no-progress .github/workflows
 	@$(MAKE) check-macos

@@ -33,6 +33,8 @@ mod peers {
     mod emulator;
     /// What is left of the Java example where bootstrap is killed.
     mod endings;
+    /// The image of the Dockerfile.
+    mod image;
     /// Bootstrap in one layer, and what others bring.
     mod layers;
     /// The Java example's deployment package, and the naive runtime that it is compared with.

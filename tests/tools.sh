@@ -72,6 +72,8 @@ look() {
     need 'chromium chromium-driver' 'Chromium, or Chrome, with its ChromeDriver' has_browser
     need valgrind "valgrind's callgrind" valgrind --tool=callgrind --version
     need shellcheck shellcheck shellcheck --version
+    need 'buildah mmdebstrap' 'buildah and mmdebstrap, which make images' sh -c 'buildah --version && mmdebstrap --version'
+    need iproute2 'ip of iproute2' ip -V
     need qemu-user-static "QEMU, which runs a program for $other_program" qemu-$other_program-static --version
 }
 

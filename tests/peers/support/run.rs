@@ -124,6 +124,11 @@ impl Run {
         self.processes.iter_mut().find(|p| p.name == name).unwrap()
     }
 
+    /// The id of one of the started processes.
+    pub(super) fn pid(&mut self, name: &str) -> Pid {
+        self.process(name).pid()
+    }
+
     /// Waits until this process listens there.
     pub(super) fn wait_for_port(&mut self, name: &'static str, address: SocketAddr) {
         self.wait(&format!("{name} to listen at {address}"), |run| {
