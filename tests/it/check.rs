@@ -410,6 +410,11 @@ fn mistakes_on_the_command_line_are_told_and_nothing_is_run() {
 }
 
 #[test]
+fn a_json_log_line_may_have_an_id_and_an_end_of_its_own() {
+    honest("logs-an-end", &PATIENT).passes_but_for(&["concurrency"]);
+}
+
+#[test]
 fn ctrl_c_ends_the_check_and_the_handler() {
     let running = start(&["--timeout", "900", "--", "sh", "-c", "read -r line; touch \"$TEST_DIR/asked\"; sleep 900"]);
     running.wait_file("asked");

@@ -392,9 +392,9 @@ impl<'a> Dialogue<'a> {
         match members {
             Some(members) => {
                 let has = |name| members.contains_key(name);
-                // A log line of JSON may have an id and an error of its own, but not these.
                 let replies = ["response", "stream", "chunk", "chunkBase64", "end"].into_iter().any(has);
-                if has("id") && (replies || (has("error") && members.len() == 2)) {
+                // A log line of JSON may have an id, and an error or an end of its own; a reply has nothing besides.
+                if has("id") && (replies || has("error")) && members.len() == 2 {
                     self.talk.foreign.push(shown(line));
                 } else if (replies && members.len() == 1) || (has("ready") && begins_with(&text, "\"ready\"")) {
                     self.talk.stray.push(shown(line));
