@@ -415,6 +415,24 @@ fn a_json_log_line_may_have_an_id_and_an_end_of_its_own() {
 }
 
 #[test]
+fn a_warning_is_seen_behind_any_amount_of_log() {
+    breaking("one-reply-behind-logs").breaks(&["one-reply"]).came("one-reply", "a reply was dropped");
+    let filter = ["sh", "-c", "while IFS= read -r line; do n=$((n + 1)); echo 1; if [ $n = 900 ]; then echo 2; fi; done"];
+    let noisy = ["sh", "-c", &filter[2].replace("echo 1;", "printf '%08000d\\n' 0 >&2; echo 1;")];
+    for command in [&filter, &noisy] {
+        let options = [&["--mode", "filter", "--event", SAMPLE], &PATIENT[..]].concat();
+        check(&options, command).breaks(&["one-reply"]).came("one-reply", "wrote a line to which there is no event");
+    }
+}
+
+#[test]
+fn a_log_level_above_warnings_hides_none_from_the_check() {
+    breaking_with("start", &["--timeout", "60", "--init-timeout-ms", "100", "--env", "AWS_LAMBDA_LOG_LEVEL=ERROR"])
+        .breaks(&["start"])
+        .came("start", "not ready after 100 ms");
+}
+
+#[test]
 fn ctrl_c_ends_the_check_and_the_handler() {
     let running = start(&["--timeout", "900", "--", "sh", "-c", "read -r line; touch \"$TEST_DIR/asked\"; sleep 900"]);
     running.wait_file("asked");

@@ -43,7 +43,11 @@ pub fn run(options: &cli::Check) -> anyhow::Result<ExitCode> {
     let directory = std::env::current_dir().context("can't tell the current directory")?;
     let stream = id::hex().context("no random bytes")?;
     let inherited = std::env::vars_os();
-    let function = Function::new(&options.function, None, 1, inherited, directory.as_os_str(), SystemTime::now(), &stream)?;
+    let mut function = Function::new(&options.function, None, 1, inherited, directory.as_os_str(), SystemTime::now(), &stream)?;
+    // The runtime's warnings are a part of what is looked at.
+    if ["ERROR", "FATAL"].iter().any(|level| function.variable("AWS_LAMBDA_LOG_LEVEL").eq_ignore_ascii_case(level)) {
+        function.environment.insert("AWS_LAMBDA_LOG_LEVEL".into(), "WARN".into());
+    }
     // What a handler leaves behind becomes ours, so that it can be seen, and ended.
     #[cfg(target_os = "linux")]
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).context("can't adopt processes")?;
