@@ -146,7 +146,7 @@ fn the_jq_filter_passes() {
 #[test]
 fn the_one_shot_example_passes() {
     let options = [&["--mode", "oneshot", "--event", r#"{"text":"x y"}"#], &PATIENT[..]].concat();
-    let own_process = ["deadline", "freeze", "log-before-reply", "memory", "one-reply", "sigterm", "zombies"];
+    let own_process = ["freeze", "log-before-reply", "log-lines", "memory", "one-reply", "sigterm", "zombies"];
     check(&options, &[&example("shell/words.sh")]).passes_but_for(&sorted(&ONLY_JSONL, &own_process));
 }
 
@@ -430,6 +430,20 @@ fn a_log_level_above_warnings_hides_none_from_the_check() {
     breaking_with("start", &["--timeout", "60", "--init-timeout-ms", "100", "--env", "AWS_LAMBDA_LOG_LEVEL=ERROR"])
         .breaks(&["start"])
         .came("start", "not ready after 100 ms");
+}
+
+#[test]
+fn a_lock_that_stays_is_caught_in_oneshot_too() {
+    let options = [&["--mode", "oneshot"], &PATIENT[..]].concat();
+    let lock = "mkdir \"$TEST_DIR/lock\" || exit 9; cat; rmdir \"$TEST_DIR/lock\"";
+    check(&options, &["sh", "-c", lock]).breaks(&["deadline"]).came("deadline", "exit status 9");
+}
+
+#[test]
+fn a_process_for_each_event_may_end_in_the_middle_of_a_log_line() {
+    let options = [&["--mode", "oneshot"], &PATIENT[..]].concat();
+    let checked = check(&options, &["sh", "-c", "printf 'no newline' >&2; exec cat"]);
+    assert_eq!((checked.code, checked.with("broken")), (0, Vec::new()), "{}", checked.stdout);
 }
 
 #[test]

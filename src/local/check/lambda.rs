@@ -8,6 +8,7 @@ use bytes::Bytes;
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
+use super::channels::Channels;
 use super::events::Kind;
 use super::seen::{Freeze, Mode, Outcome, Row, Seen, Start};
 use super::tree::{self, Process};
@@ -123,8 +124,8 @@ impl Lambda {
             if self.mode != Mode::OneShot {
                 let lasts = seen.row.as_ref().is_some_and(|row| row.lasts);
                 seen.freeze = self.freeze(lasts).await?;
-                seen.deadline = self.deadline().await?;
             }
+            seen.deadline = if self.mode == Mode::OneShot { Some(self.cut_short().await?) } else { self.deadline().await? };
         }
         seen.warnings = self.log().await;
         seen.warnings.retain(|line| !line.contains(NOT_READY));
@@ -238,6 +239,16 @@ impl Lambda {
             self.rest().await;
         }
         Ok(self.leader().await.is_some())
+    }
+
+    /// The answer to the event after one whose process was killed, as at its deadline, when it had done all but read to the end.
+    async fn cut_short(&self) -> anyhow::Result<Outcome> {
+        let mut channels = Channels::start(&self.function, false).context("can't start the handler")?;
+        channels.write(&self.sample, self.function.timeout).await;
+        channels.rest().await;
+        channels.signal(Signal::KILL);
+        channels.ends(REST).await;
+        self.sample().await
     }
 
     /// Waits until the handler's processes do nothing.

@@ -243,6 +243,7 @@ pub const RULES: [Rule; 28] = [
         sentence: "It ends its log lines with a newline",
         mend: "End what you log with \\n, and flush it: the rest waits for the next line, maybe another invocation's.",
         judge: |seen| match &seen.talk {
+            _ if seen.mode == Mode::OneShot => DoesNotApply("in mode oneshot its end ends the line"),
             None => DoesNotApply(NO_ANSWER),
             Some(talk) => match &talk.unfinished {
                 Some(text) => Verdict::Broken { sent: "the sample event".to_owned(), came: text.clone() },
@@ -297,7 +298,6 @@ pub const RULES: [Rule; 28] = [
         sentence: "After an event that ran into its deadline, a fresh process answers",
         mend: "SIGKILL leaves no time to clear up: a lock or a socket of the process before must not stop the next one.",
         judge: |seen| match &seen.deadline {
-            _ if seen.mode == Mode::OneShot => DoesNotApply(OWN_PROCESS),
             None if matches!(seen.freeze, Some(Freeze::Unseen)) => DoesNotApply(NO_PROC),
             None => DoesNotApply(NO_ANSWER),
             Some(outcome) => answered("an event that ran into its deadline, then the sample event", Some(outcome)),

@@ -426,10 +426,6 @@ impl<'a> Dialogue<'a> {
         self.talk.end = Some(End { waited: limit, ended });
         if ended {
             self.talk.left = left().await;
-            if self.mode == Mode::OneShot {
-                let unfinished = self.channels.unfinished().filter(|(channel, _)| *channel == Channel::Stderr);
-                self.talk.unfinished = unfinished.map(|(_, text)| shown(text.as_bytes()));
-            }
         }
         Ok(std::mem::take(&mut self.talk))
     }
