@@ -447,6 +447,14 @@ fn a_process_for_each_event_may_end_in_the_middle_of_a_log_line() {
 }
 
 #[test]
+fn no_answer_at_all_may_be_one_that_was_not_flushed() {
+    let options = [&["--timeout", "1", "--mode", "filter"][..], &["--event", SAMPLE]].concat();
+    let checked = check(&options, &["jq", "-c", "."]);
+    let mend = checked.verdicts()["answer"]["mend"].as_str().unwrap().to_owned();
+    assert!(checked.code == 1 && mend.contains("Flush stdout after each reply"), "{}", checked.stdout);
+}
+
+#[test]
 fn ctrl_c_ends_the_check_and_the_handler() {
     let running = start(&["--timeout", "900", "--", "sh", "-c", "read -r line; touch \"$TEST_DIR/asked\"; sleep 900"]);
     running.wait_file("asked");

@@ -67,7 +67,8 @@ pub const RULES: [Rule; 28] = [
     Rule {
         id: "answer",
         sentence: "It answers the sample event",
-        mend: "Give an event that it understands with --event, and see `bootstrap invoke` for its log.",
+        mend: "Flush stdout after each reply, since a pipe is buffered; give an event that it understands with --event, and longer \
+               with --timeout; `bootstrap invoke` shows its log.",
         judge: |seen| answered("the sample event", Some(&seen.sample)),
     },
     Rule {
@@ -105,7 +106,8 @@ pub const RULES: [Rule; 28] = [
     Rule {
         id: "event-large",
         sentence: "It answers an event of 6 MB",
-        mend: "Put no limit on a line's length, or one over 8 MiB, and read it without going over it byte by byte.",
+        mend: "Put no limit on a line's length, or one over 8 MiB, and read it without going over it byte by byte; \
+               --timeout gives it longer.",
         judge: |seen| event(seen, Kind::Large),
     },
     Rule {
@@ -146,7 +148,8 @@ pub const RULES: [Rule; 28] = [
     Rule {
         id: "memory",
         sentence: "Its memory does not grow with the number of events",
-        mend: "Keep nothing of an event after its reply; bound your caches.",
+        mend: "Keep nothing of an event after its reply; bound your caches, and a collected heap (as -Xmx does) to the function's \
+               memory.",
         judge: memory,
     },
     Rule {
