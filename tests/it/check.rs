@@ -455,6 +455,14 @@ fn no_answer_at_all_may_be_one_that_was_not_flushed() {
 }
 
 #[test]
+fn the_text_does_what_a_handler_wants_to_no_terminal() {
+    let reply = r#"read -r line; id=${line#*\"id\":\"}; printf '{"id":"%s","response":\033[2J}\n' "${id%%\"*}""#;
+    let ended = Checked::from(start(&[&PATIENT[..], &["--", "sh", "-c", reply]].concat()).end());
+    assert!(ended.code == 1 && ended.stdout.contains("Runtime.InvalidReply"), "{}", ended.stdout);
+    assert!(!ended.stdout.contains('\x1b') && ended.stdout.contains("\"response\": [2J}"), "{}", ended.stdout);
+}
+
+#[test]
 fn ctrl_c_ends_the_check_and_the_handler() {
     let running = start(&["--timeout", "900", "--", "sh", "-c", "read -r line; touch \"$TEST_DIR/asked\"; sleep 900"]);
     running.wait_file("asked");
