@@ -463,6 +463,14 @@ fn the_text_does_what_a_handler_wants_to_no_terminal() {
 }
 
 #[test]
+fn a_filter_may_log_its_response_before_it_sends_it() {
+    let options = [&["--mode", "filter", "--event", SAMPLE], &PATIENT[..]].concat();
+    let each = "printf '%s\\n' \"$line\" >&2; echo working >&2; printf '%s\\n' \"$line\"";
+    let checked = check(&options, &["sh", "-c", &format!("while IFS= read -r line; do {each}; done")]);
+    checked.passes_but_for(&sorted(&ONLY_JSONL, &["event-not-json"]));
+}
+
+#[test]
 fn ctrl_c_ends_the_check_and_the_handler() {
     let running = start(&["--timeout", "900", "--", "sh", "-c", "read -r line; touch \"$TEST_DIR/asked\"; sleep 900"]);
     running.wait_file("asked");

@@ -71,8 +71,10 @@ pub async fn observe(function: &Function, mode: Mode, sample: &str) -> anyhow::R
         return dialogue.finish().await;
     }
     let mut dialogue = Dialogue::start(function, mode, false)?;
-    // The runtime watches for the moment when this is read.
-    dialogue.channels.write(b" ", function.timeout).await;
+    if mode == Mode::JsonLines {
+        // The runtime watches for the moment when this is read.
+        dialogue.channels.write(b" ", function.timeout).await;
+    }
     dialogue.talk.answered = dialogue.ask(sample).await?;
     dialogue.channels.rest().await;
     dialogue.absorb();
@@ -342,6 +344,13 @@ impl<'a> Dialogue<'a> {
             match (self.mode, channel) {
                 (_, Channel::Stderr) | (Mode::OneShot, _) => {}
                 (Mode::Filter, _) if self.merged && self.response.as_ref() != Some(&line) => self.logs.push(shown(&line)),
+                (Mode::Filter, _) if self.merged => {
+                    // A log line may be the same as the response: what comes after the last of them is what counts.
+                    self.logs.clear();
+                    if let Some((request, _)) = self.owed.pop_first() {
+                        self.conclude(request, line);
+                    }
+                }
                 (Mode::JsonLines, Channel::Stdout) if self.merged => self.reply(&after_a_log(line), Source::Stdout),
                 (Mode::JsonLines, Channel::Stdout) => self.reply(&line, Source::Stdout),
                 (Mode::JsonLines, Channel::ReplyFd) => self.reply(&line, Source::ReplyFd),
