@@ -471,6 +471,11 @@ fn a_filter_may_log_its_response_before_it_sends_it() {
 }
 
 #[test]
+fn what_is_always_late_is_told_of_the_answer_alone() {
+    breaking_with("answers-late", &["--timeout", "2", "--stop-grace-ms", "60000"]).breaks(&["answer"]);
+}
+
+#[test]
 fn ctrl_c_ends_the_check_and_the_handler() {
     let running = start(&["--timeout", "900", "--", "sh", "-c", "read -r line; touch \"$TEST_DIR/asked\"; sleep 900"]);
     running.wait_file("asked");

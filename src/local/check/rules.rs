@@ -176,6 +176,7 @@ pub const RULES: [Rule; 28] = [
         judge: |seen| match seen.talk.as_ref().map(|talk| talk.unknown_answered) {
             _ if seen.mode != Mode::JsonLines => DoesNotApply(ONLY_JSONL),
             None | Some(None) => DoesNotApply(NO_ANSWER),
+            _ if matches!(seen.sample, Outcome::Fault(..)) => DoesNotApply(NO_ANSWER),
             Some(Some(true)) => Kept(None),
             Some(Some(false)) => Verdict::Broken {
                 sent: "a message with an unknown member after its event, and one in its context".to_owned(),
@@ -190,6 +191,7 @@ pub const RULES: [Rule; 28] = [
         judge: |seen| match seen.talk.as_ref().and_then(|talk| talk.to_nothing.as_ref()) {
             _ if seen.mode != Mode::JsonLines => DoesNotApply(ONLY_JSONL),
             None => DoesNotApply(NO_ANSWER),
+            _ if matches!(seen.sample, Outcome::Fault(..)) => DoesNotApply(NO_ANSWER),
             Some(lines) => none_of(lines, "two blank lines, {\"unknownMember\":true}, and a message without an event"),
         },
     },
