@@ -7,7 +7,7 @@ use bootstrap::local::check::rules::RULES;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::support::{Ended, Running, bootstrap, fixture, path};
+use super::support::{Ended, Running, binary, bootstrap, fixture, path};
 
 /// An event that is none of the awkward ones.
 const SAMPLE: &str = r#"{"name":"world"}"#;
@@ -473,6 +473,24 @@ fn a_filter_may_log_its_response_before_it_sends_it() {
 #[test]
 fn what_is_always_late_is_told_of_the_answer_alone() {
     breaking_with("answers-late", &["--timeout", "2", "--stop-grace-ms", "60000"]).breaks(&["answer"]);
+}
+
+#[test]
+fn a_process_that_was_there_before_the_check_is_left_alone() {
+    // It is the check's own child: the shell becomes the check.
+    let script = "sleep 600 </dev/null >/dev/null 2>&1 & echo $! >\"$0\"; exec \"$1\" check --mode oneshot --timeout 60 -- cat";
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pid");
+    let output =
+        std::process::Command::new("sh").args(["-c", script]).args([file.as_os_str(), binary().as_os_str()]).output().unwrap();
+    let pid: i32 = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
+    // A process that has ended has no command line.
+    let was_there = !std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default().is_empty();
+    if was_there {
+        rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    }
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert!(was_there && output.status.success(), "{report}");
 }
 
 #[test]

@@ -63,12 +63,12 @@ struct Dialogue<'a> {
 ///
 /// # Errors
 /// When this machine gives no process, pipe or random bytes.
-pub async fn observe(function: &Function, mode: Mode, sample: &str) -> anyhow::Result<Talk> {
+pub async fn observe(function: &Function, mode: Mode, sample: &str, bystanders: &[i32]) -> anyhow::Result<Talk> {
     if mode == Mode::OneShot {
         let function = with_context(function)?;
         let mut dialogue = Dialogue::start(&function, mode, false)?;
         dialogue.channels.write(sample.as_bytes(), function.timeout).await;
-        return dialogue.finish().await;
+        return dialogue.finish(bystanders).await;
     }
     let mut dialogue = Dialogue::start(function, mode, false)?;
     if mode == Mode::JsonLines {
@@ -116,7 +116,7 @@ pub async fn observe(function: &Function, mode: Mode, sample: &str) -> anyhow::R
         dialogue.channels.rest().await;
         dialogue.revive().await?;
     }
-    dialogue.finish().await
+    dialogue.finish(bystanders).await
 }
 
 /// What comes after replies, on one pipe, so that the order is certain; then the end at SIGTERM. A filter's response is told from
@@ -428,13 +428,13 @@ impl<'a> Dialogue<'a> {
     }
 
     /// The end of stdin, and what is there after its end.
-    async fn finish(mut self) -> anyhow::Result<Talk> {
+    async fn finish(mut self, bystanders: &[i32]) -> anyhow::Result<Talk> {
         let limit = self.function.timeout;
         self.channels.close();
         let ended = self.channels.ends(limit).await;
         self.talk.end = Some(End { waited: limit, ended });
         if ended {
-            self.talk.left = left().await;
+            self.talk.left = left(bystanders).await;
         }
         Ok(std::mem::take(&mut self.talk))
     }
@@ -464,10 +464,9 @@ fn with_context(function: &Function) -> anyhow::Result<Function> {
 }
 
 /// The processes that a handler has left, which are ended; `None` where there is no telling.
-async fn left() -> Option<String> {
-    let own = rustix::process::getpid().as_raw_nonzero().get();
+async fn left(bystanders: &[i32]) -> Option<String> {
     let alive = || {
-        let mut processes = tree::below(own)?;
+        let mut processes = tree::ours_but(bystanders)?;
         processes.retain(|process| !process.is_zombie);
         Some(processes)
     };
