@@ -56,6 +56,8 @@ mod it {
     mod replies;
     /// Section 7: requests, retries, refusals, addresses, headers.
     mod runtime_api;
+    /// What docs/security.md says of logs and secrets.
+    mod security;
     /// `bootstrap serve`: the Invoke API, and who gets which answer.
     mod serve;
     /// Signals, grace, and what is left of the handler's processes.
