@@ -12,17 +12,26 @@ TOOLS := $(TARGET)/tools
 RESULTS := $(TARGET)/test-results
 JAVA := examples/java-jlink
 MACOS := aarch64-apple-darwin
+JDK := $(if $(JAVA_HOME),$(JAVA_HOME)/bin/)
+
+# The benchmark: its programs, what it installs and writes, and the file that is measured.
+SPEED := $(TARGET)/speed/release
+BENCH := $(TARGET)/bench
+HOST := $(shell uname -m)
+STATIC := $(TARGET)/dist/bootstrap-$(HOST)
+SPEED_OPTIONS := $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick) $(if $(NICE),--nice $(NICE))
+SPEED_SAID := $(if $(ROUNDS), ROUNDS=$(ROUNDS))$(if $(QUICK), QUICK=1)
 
 # Where the peer tests look for programs. With `make INSTALL=1`, tests/tools.sh may use sudo.
 export PEER_TOOLS := $(TOOLS)/bin
 export INSTALL
 
-SCRIPTS := .ci/run .ci/dist .ci/cross-rust tests/tools.sh benches/java-naive/bootstrap tests/fixtures/programs/jq $(wildcard examples/shell/*.sh tests/fixtures/handlers/*.sh tests/fixtures/sandbox/*.sh)
+SCRIPTS := .ci/run .ci/dist .ci/cross-rust tests/tools.sh benches/java-naive/bootstrap tests/fixtures/programs/jq $(wildcard examples/shell/*.sh tests/fixtures/handlers/*.sh tests/fixtures/sandbox/*.sh benches/speed/handlers/*.sh benches/speed/runtimes/*.sh)
 say = @echo "==> $(1)"
 
 .PHONY: help
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z0-9_-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9_-]+:.*## / { printf "make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build the binary for this machine: target/release/bootstrap
@@ -49,7 +58,7 @@ examples: system ## build the Java example's image, and the naive runtime that i
 .PHONY: test
 test: ## run every test; installs what they need where it is missing (system packages as root or with INSTALL=1)
 	@rm -rf $(RESULTS)
-	@status=0; $(MAKE) --keep-going tools test-rust test-java test-peers || status=$$?; \
+	@status=0; $(MAKE) --keep-going tools test-rust test-bench test-java test-peers guard || status=$$?; \
 	cat $(RESULTS)/* 2>/dev/null | awk '/^test result:/ { passed += $$4; failed += $$6 } /^ok  / { passed++ } /^FAILED  / { failed++ } \
 		END { printf "%d passed, %d failed\n", passed, failed }' || true; \
 	exit $$status
@@ -61,6 +70,11 @@ test-rust: system $(RESULTS) ## the unit tests, and the black-box tests against 
 	cargo test --locked --no-fail-fast --lib --bins --test it | tee $(RESULTS)/rust || status=$$?; \
 	cargo test --locked --doc | tee $(RESULTS)/doc || status=$$?; \
 	exit $$status
+
+.PHONY: test-bench
+test-bench: $(RESULTS) ## the benchmark's own tests
+	$(call say,testing the benchmark)
+	@cargo test --locked --manifest-path benches/speed/Cargo.toml --target-dir $(TARGET)/speed | tee $(RESULTS)/bench
 
 .PHONY: test-java
 test-java: examples $(RESULTS) ## the Java example's own checks
@@ -79,6 +93,60 @@ soak: system ## play ten thousand random scripts, then an hour of mixed events i
 	$(call say,running each mode for an hour)
 	@SOAK_SECONDS=$(or $(SECONDS),3600) cargo test --release --locked --test it model::long -- --nocapture --test-threads=6
 
+.PHONY: bench
+bench: bench-tools ## measure the shipped binary beside its peers, in about 15 minutes; ROUNDS=5 by default, QUICK=1 for a tenth
+	$(call say,measuring)
+	@$(SPEED)/speed bench $(SPEED_OPTIONS) --bootstrap $(STATIC) --dynamic $(TARGET)/release/bootstrap --tools $(BENCH) \
+		--json $(BENCH)/speed.json --command "make bench$(SPEED_SAID)"
+
+.PHONY: bench-growth
+bench-growth: bench-build ## measure how its work grows with event size, log volume and invocations in flight
+	$(call say,measuring)
+	@$(SPEED)/speed growth $(SPEED_OPTIONS) --bootstrap $(STATIC) --json $(BENCH)/growth.json --command "make bench-growth$(SPEED_SAID)"
+
+.PHONY: bench-pages
+bench-pages: bench-build ## put what `bench` and `bench-growth` measured into docs/speed.md, with plots
+	@$(SPEED)/speed pages --bench $(BENCH)/speed.json --growth $(BENCH)/growth.json --docs docs
+
+.PHONY: guard
+guard: bench-build $(RESULTS) ## count the instructions of an invocation, and compare them with benches/instructions.json
+	$(call say,counting instructions with callgrind)
+	@$(SPEED)/speed instructions --bootstrap $(STATIC) --recorded benches/instructions.json | tee $(RESULTS)/guard
+
+.PHONY: record-instructions
+record-instructions: bench-build ## record the instructions that `guard` counts
+	@$(SPEED)/speed instructions --bootstrap $(STATIC) --recorded benches/instructions.json --record
+
+.PHONY: bench-build
+bench-build: system dist-$(HOST)
+	$(call say,building the benchmark)
+	@cargo build --release --locked --manifest-path benches/speed/Cargo.toml --target-dir $(TARGET)/speed
+
+.PHONY: bench-tools
+bench-tools: bench-build build $(BENCH)/venv/installed $(BENCH)/bin/lambda-adapter $(BENCH)/java/bin/java
+
+$(BENCH)/venv/installed: benches/requirements.txt
+	$(call say,installing the Python peer)
+	@python3 -m venv --clear $(BENCH)/venv
+	@$(BENCH)/venv/bin/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: -r $<
+	@touch $@
+
+# With the settings of our own release build, where its own leave a choice.
+$(BENCH)/bin/lambda-adapter:
+	$(call say,installing the Lambda Web Adapter)
+	@CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1 CARGO_PROFILE_RELEASE_PANIC=abort CARGO_PROFILE_RELEASE_STRIP=true \
+		cargo install --quiet --locked lambda_web_adapter --version 1.0.0-rc1 --root $(BENCH) --target-dir $(TARGET)/speed/web-adapter
+
+# The loop of the example with an echo in it, and an archive of the classes that it needs, as the example has.
+$(BENCH)/java/bin/java: $(wildcard benches/speed/java/*.java) $(JAVA)/src/main/java/com/example/lambda/HandlerLoop.java
+	$(call say,building the Java handler)
+	@rm -rf $(BENCH)/java $(BENCH)/classes && mkdir -p $(BENCH)
+	@$(JDK)javac -encoding UTF-8 --release 17 -XDstringConcat=inline -d $(BENCH)/classes $^
+	@$(JDK)jlink --module-path $(BENCH)/classes --add-modules bench.echo --no-header-files --no-man-pages --output $(BENCH)/java
+	@printf ' {"id":"a","context":{},"event":{}}\n' | BOOTSTRAP_REPLY_FD=3 $@ -XX:+UseSerialGC -Xshare:off \
+		-XX:DumpLoadedClassList=$(BENCH)/classes.lst -m bench.echo/bench.Echo 3>&1 >/dev/null | grep -q '"response":{}'
+	@$@ -XX:+UseG1GC -Xshare:dump -XX:SharedClassListFile=$(BENCH)/classes.lst -m bench.echo/bench.Echo >$(BENCH)/archive.log
+
 .PHONY: bench-serve
 bench-serve: tools build ## measure requests a second through `bootstrap serve`, beside RIE and cargo-lambda (needs wrk)
 	@python3 benches/serve.py $(TARGET)/release/bootstrap $(TOOLS)/bin
@@ -90,13 +158,16 @@ bench-java: system build ## measure the Java example, choice by choice, beside a
 .PHONY: fmt
 fmt: ## format the sources
 	@cargo fmt
+	@cargo fmt --manifest-path benches/speed/Cargo.toml
 
 .PHONY: lint
 lint: tools ## check formatting, clippy's advice on Linux and for macOS, shellcheck's, and the workflow
 	$(call say,checking the formatting)
 	@cargo fmt --check
+	@cargo fmt --check --manifest-path benches/speed/Cargo.toml
 	$(call say,checking with clippy)
 	@cargo clippy --locked --all-targets -- -D warnings
+	@cargo clippy --locked --all-targets --manifest-path benches/speed/Cargo.toml --target-dir $(TARGET)/speed -- -D warnings
 	$(call say,checking the shell scripts)
 	@shellcheck $(SCRIPTS)
 	$(call say,checking the workflow)

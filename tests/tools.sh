@@ -70,6 +70,7 @@ look() {
     need bash bash bash --version
     need nodejs 'Node.js, 18 or later' has_node
     need 'chromium chromium-driver' 'Chromium, or Chrome, with its ChromeDriver' has_browser
+    need valgrind "valgrind's callgrind" valgrind --tool=callgrind --version
     need shellcheck shellcheck shellcheck --version
     need qemu-user-static "QEMU, which runs a program for $other_program" qemu-$other_program-static --version
 }

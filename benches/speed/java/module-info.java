@@ -1,0 +1,2 @@
+/** The handler in Java: nothing but java.base. */
+module bench.echo {}

@@ -1,0 +1,5 @@
+"""The function for awslambdaric: echoes."""
+
+
+def handler(event, context):
+    return event
