@@ -7,7 +7,7 @@ use bootstrap::local::check::rules::RULES;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::support::{Ended, Running, bootstrap, fixture, path};
+use super::support::{Ended, Running, binary, bootstrap, fixture, path};
 
 /// An event that is none of the awkward ones.
 const SAMPLE: &str = r#"{"name":"world"}"#;
@@ -146,7 +146,7 @@ fn the_jq_filter_passes() {
 #[test]
 fn the_one_shot_example_passes() {
     let options = [&["--mode", "oneshot", "--event", r#"{"text":"x y"}"#], &PATIENT[..]].concat();
-    let own_process = ["deadline", "freeze", "log-before-reply", "memory", "one-reply", "sigterm", "zombies"];
+    let own_process = ["freeze", "log-before-reply", "log-lines", "memory", "one-reply", "sigterm", "zombies"];
     check(&options, &[&example("shell/words.sh")]).passes_but_for(&sorted(&ONLY_JSONL, &own_process));
 }
 
@@ -407,6 +407,90 @@ fn mistakes_on_the_command_line_are_told_and_nothing_is_run() {
         let ended = Checked::from(start(arguments).end());
         assert!(ended.code == 2 && ended.stderr.contains(told) && ended.stdout.is_empty(), "{}\n{}", ended.code, ended.stderr);
     }
+}
+
+#[test]
+fn a_json_log_line_may_have_an_id_and_an_end_of_its_own() {
+    honest("logs-an-end", &PATIENT).passes_but_for(&["concurrency"]);
+}
+
+#[test]
+fn a_warning_is_seen_behind_any_amount_of_log() {
+    breaking("one-reply-behind-logs").breaks(&["one-reply"]).came("one-reply", "a reply was dropped");
+    let filter = ["sh", "-c", "while IFS= read -r line; do n=$((n + 1)); echo 1; if [ $n = 900 ]; then echo 2; fi; done"];
+    let noisy = ["sh", "-c", &filter[2].replace("echo 1;", "printf '%08000d\\n' 0 >&2; echo 1;")];
+    for command in [&filter, &noisy] {
+        let options = [&["--mode", "filter", "--event", SAMPLE], &PATIENT[..]].concat();
+        check(&options, command).breaks(&["one-reply"]).came("one-reply", "wrote a line to which there is no event");
+    }
+}
+
+#[test]
+fn a_log_level_above_warnings_hides_none_from_the_check() {
+    breaking_with("start", &["--timeout", "60", "--init-timeout-ms", "100", "--env", "AWS_LAMBDA_LOG_LEVEL=ERROR"])
+        .breaks(&["start"])
+        .came("start", "not ready after 100 ms");
+}
+
+#[test]
+fn a_lock_that_stays_is_caught_in_oneshot_too() {
+    let options = [&["--mode", "oneshot"], &PATIENT[..]].concat();
+    let lock = "mkdir \"$TEST_DIR/lock\" || exit 9; cat; rmdir \"$TEST_DIR/lock\"";
+    check(&options, &["sh", "-c", lock]).breaks(&["deadline"]).came("deadline", "exit status 9");
+}
+
+#[test]
+fn a_process_for_each_event_may_end_in_the_middle_of_a_log_line() {
+    let options = [&["--mode", "oneshot"], &PATIENT[..]].concat();
+    let checked = check(&options, &["sh", "-c", "printf 'no newline' >&2; exec cat"]);
+    assert_eq!((checked.code, checked.with("broken")), (0, Vec::new()), "{}", checked.stdout);
+}
+
+#[test]
+fn no_answer_at_all_may_be_one_that_was_not_flushed() {
+    let options = [&["--timeout", "1", "--mode", "filter"][..], &["--event", SAMPLE]].concat();
+    let checked = check(&options, &["jq", "-c", "."]);
+    let mend = checked.verdicts()["answer"]["mend"].as_str().unwrap().to_owned();
+    assert!(checked.code == 1 && mend.contains("Flush stdout after each reply"), "{}", checked.stdout);
+}
+
+#[test]
+fn the_text_does_what_a_handler_wants_to_no_terminal() {
+    let reply = r#"read -r line; id=${line#*\"id\":\"}; printf '{"id":"%s","response":\033[2J}\n' "${id%%\"*}""#;
+    let ended = Checked::from(start(&[&PATIENT[..], &["--", "sh", "-c", reply]].concat()).end());
+    assert!(ended.code == 1 && ended.stdout.contains("Runtime.InvalidReply"), "{}", ended.stdout);
+    assert!(!ended.stdout.contains('\x1b') && ended.stdout.contains("\"response\": [2J}"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_filter_may_log_its_response_before_it_sends_it() {
+    let options = [&["--mode", "filter", "--event", SAMPLE], &PATIENT[..]].concat();
+    let each = "printf '%s\\n' \"$line\" >&2; echo working >&2; printf '%s\\n' \"$line\"";
+    let checked = check(&options, &["sh", "-c", &format!("while IFS= read -r line; do {each}; done")]);
+    checked.passes_but_for(&sorted(&ONLY_JSONL, &["event-not-json"]));
+}
+
+#[test]
+fn what_is_always_late_is_told_of_the_answer_alone() {
+    breaking_with("answers-late", &["--timeout", "2", "--stop-grace-ms", "60000"]).breaks(&["answer"]);
+}
+
+#[test]
+fn a_process_that_was_there_before_the_check_is_left_alone() {
+    // It is the check's own child: the shell becomes the check.
+    let script = "sleep 600 </dev/null >/dev/null 2>&1 & echo $! >\"$0\"; exec \"$1\" check --mode oneshot --timeout 60 -- cat";
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pid");
+    let output =
+        std::process::Command::new("sh").args(["-c", script]).args([file.as_os_str(), binary().as_os_str()]).output().unwrap();
+    let pid: i32 = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
+    // A process that has ended has no command line.
+    let was_there = !std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default().is_empty();
+    if was_there {
+        rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    }
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert!(was_there && output.status.success(), "{report}");
 }
 
 #[test]

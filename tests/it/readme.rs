@@ -261,7 +261,6 @@ fn the_check_tells_what_is_shown() {
         assert!(lines.contains(&without_numbers(&format!("kept{line}"))), "{line}\n{report}");
     }
     // What it says of the handler in ten lines.
-    let broken: Vec<&str> = report.lines().filter_map(|line| line.strip_prefix("broken")?.split_whitespace().next()).collect();
-    assert_eq!((output.status.code(), broken), (Some(1), vec!["event-deep", "no-event"]), "{report}");
-    assert!(section.contains("it ends at a blank line, at a message without\nan event, and at what is nested too deeply"));
+    assert!(section.contains("The handler in ten lines above keeps every rule that applies to it."));
+    assert!(output.status.code() == Some(0) && report.contains(" 27 kept, 0 broken, 1 not applicable"), "{report}");
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
+use super::channels::Channels;
 use super::events::Kind;
 use super::seen::{Freeze, Mode, Outcome, Row, Seen, Start};
 use super::tree::{self, Process};
@@ -46,8 +47,12 @@ const REST: Duration = Duration::from_secs(2);
 /// Between two looks at the processes.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Only so much of the log is kept.
-const MAX_LOG: usize = 4 * 1024 * 1024;
+/// What the runtime says of a handler, in words of its own.
+const NOT_READY: &str = "the handler is not ready after";
+const DOUBTFUL: [&str; 2] = ["a reply was dropped", "wrote a line to which there is no event"];
+
+/// Only so much is kept of what the runtime says.
+const MAX_LOG: usize = 1024 * 1024;
 
 /// A handler in an execution environment.
 #[derive(Debug)]
@@ -58,20 +63,16 @@ pub struct Lambda {
     pub environment: Environment,
     mode: Mode,
     sample: Bytes,
-    log: Arc<Mutex<Vec<u8>>>,
+    log: Arc<Mutex<Log>>,
     console: Console,
 }
 
 impl Lambda {
     /// An environment that has started nothing.
     pub fn new(function: Arc<Function>, mode: Mode, sample: Bytes) -> Self {
-        let log = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::new(Mutex::new(Log::default()));
         let kept = Arc::clone(&log);
-        let console = Console::silent(move |bytes| {
-            let mut log = kept.lock().unwrap_or_else(PoisonError::into_inner);
-            let room = MAX_LOG.saturating_sub(log.len()).min(bytes.len());
-            log.extend_from_slice(&bytes[..room]);
-        });
+        let console = Console::silent(move |bytes| kept.lock().unwrap_or_else(PoisonError::into_inner).take(bytes));
         let environment = Environment::new(Arc::clone(&function), Journal::plain(console.clone()));
         Lambda { function, environment, mode, sample, log, console }
     }
@@ -98,8 +99,7 @@ impl Lambda {
             _ => None,
         };
         let sample = outcome(&answer, self.mode, false);
-        let log = self.log().await;
-        let warning = log.lines().find(|line| line.contains("the handler is not ready after")).map(str::to_owned);
+        let warning = self.log().await.into_iter().find(|line| line.contains(NOT_READY));
         let start = Start { took, limit: self.function.init_limit, warning, error };
         let mut seen = Seen {
             mode: self.mode,
@@ -124,13 +124,11 @@ impl Lambda {
             if self.mode != Mode::OneShot {
                 let lasts = seen.row.as_ref().is_some_and(|row| row.lasts);
                 seen.freeze = self.freeze(lasts).await?;
-                seen.deadline = self.deadline().await?;
             }
+            seen.deadline = if self.mode == Mode::OneShot { Some(self.cut_short().await?) } else { self.deadline().await? };
         }
-        let log = self.log().await;
-        let doubtful = ["a reply was dropped", "wrote a line to which there is no event"];
-        let warns = |line: &&str| doubtful.iter().any(|words| line.contains(words));
-        seen.warnings = log.lines().filter(warns).map(str::to_owned).collect();
+        seen.warnings = self.log().await;
+        seen.warnings.retain(|line| !line.contains(NOT_READY));
         Ok(seen)
     }
 
@@ -243,6 +241,16 @@ impl Lambda {
         Ok(self.leader().await.is_some())
     }
 
+    /// The answer to the event after one whose process was killed, as at its deadline, when it had done all but read to the end.
+    async fn cut_short(&self) -> anyhow::Result<Outcome> {
+        let mut channels = Channels::start(&self.function, false).context("can't start the handler")?;
+        channels.write(&self.sample, self.function.timeout).await;
+        channels.rest().await;
+        channels.signal(Signal::KILL);
+        channels.ends(REST).await;
+        self.sample().await
+    }
+
     /// Waits until the handler's processes do nothing.
     async fn rest(&self) {
         let end = Instant::now() + REST;
@@ -301,10 +309,41 @@ impl Lambda {
         })
     }
 
-    /// What has been logged so far.
-    async fn log(&self) -> String {
+    /// What the runtime has said of the handler so far.
+    async fn log(&self) -> Vec<String> {
         self.console.done().await;
-        String::from_utf8_lossy(&self.log.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).kept.clone()
+    }
+}
+
+/// What the runtime says of the handler, picked out of what the handler says, which may be any amount.
+#[derive(Debug, Default)]
+struct Log {
+    kept: Vec<String>,
+    length: usize,
+    /// The beginning of the line that has not ended.
+    line: Vec<u8>,
+}
+
+impl Log {
+    /// Longer than any line of the runtime's.
+    const MAX_LINE: usize = 16 * 1024;
+
+    fn take(&mut self, bytes: &[u8]) {
+        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
+            let room = Self::MAX_LINE.saturating_sub(self.line.len()).min(piece.len());
+            self.line.extend_from_slice(&piece[..room]);
+            if piece.ends_with(b"\n") {
+                let line = std::mem::take(&mut self.line);
+                let line = String::from_utf8_lossy(&line);
+                let line = line.trim_end();
+                let is_kept = line.contains(NOT_READY) || DOUBTFUL.iter().any(|words| line.contains(words));
+                if is_kept && self.length + line.len() <= MAX_LOG {
+                    self.length += line.len();
+                    self.kept.push(line.to_owned());
+                }
+            }
+        }
     }
 }
 

@@ -43,7 +43,11 @@ pub fn run(options: &cli::Check) -> anyhow::Result<ExitCode> {
     let directory = std::env::current_dir().context("can't tell the current directory")?;
     let stream = id::hex().context("no random bytes")?;
     let inherited = std::env::vars_os();
-    let function = Function::new(&options.function, None, 1, inherited, directory.as_os_str(), SystemTime::now(), &stream)?;
+    let mut function = Function::new(&options.function, None, 1, inherited, directory.as_os_str(), SystemTime::now(), &stream)?;
+    // The runtime's warnings are a part of what is looked at.
+    if ["ERROR", "FATAL"].iter().any(|level| function.variable("AWS_LAMBDA_LOG_LEVEL").eq_ignore_ascii_case(level)) {
+        function.environment.insert("AWS_LAMBDA_LOG_LEVEL".into(), "WARN".into());
+    }
     // What a handler leaves behind becomes ours, so that it can be seen, and ended.
     #[cfg(target_os = "linux")]
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).context("can't adopt processes")?;
@@ -56,6 +60,8 @@ pub fn run(options: &cli::Check) -> anyhow::Result<ExitCode> {
 
 async fn check(options: &cli::Check, function: Arc<Function>) -> anyhow::Result<u8> {
     let stop = signal::stop().context("can't listen to signals")?;
+    // Whoever became this process by exec may have had children: they are none of the handler's.
+    let bystanders: Vec<i32> = tree::ours_but(&[]).unwrap_or_default().iter().map(|process| process.id).collect();
     let mode = match function.variable("BOOTSTRAP_MODE") {
         "filter" => Mode::Filter,
         "oneshot" => Mode::OneShot,
@@ -63,7 +69,7 @@ async fn check(options: &cli::Check, function: Arc<Function>) -> anyhow::Result<
     };
     let lambda = Lambda::new(Arc::clone(&function), mode, Bytes::from(options.event.clone()));
     let observed = tokio::select! {
-        seen = observe(&lambda, &function, mode, &options.event) => Ok(seen?),
+        seen = observe(&lambda, &function, mode, &options.event, &bystanders) => Ok(seen?),
         stop = stop => Err(stop),
     };
     match observed {
@@ -81,7 +87,7 @@ async fn check(options: &cli::Check, function: Arc<Function>) -> anyhow::Result<
         }
         Err(stop) => {
             lambda.environment.stop(signal::stop().context("can't listen to signals")?).await;
-            end_the_rest().await;
+            end_the_rest(&bystanders).await;
             Ok(match stop {
                 Stop::HangUp => 129,
                 Stop::Interrupt => 130,
@@ -92,24 +98,24 @@ async fn check(options: &cli::Check, function: Arc<Function>) -> anyhow::Result<
 }
 
 /// All that is to be seen of the handler. What it left behind has ended by then.
-async fn observe(lambda: &Lambda, function: &Function, mode: Mode, sample: &str) -> anyhow::Result<Seen> {
+async fn observe(lambda: &Lambda, function: &Function, mode: Mode, sample: &str, bystanders: &[i32]) -> anyhow::Result<Seen> {
     let mut seen = lambda.observe().await?;
     lambda.environment.stop(std::future::pending::<()>()).await;
     if seen.start.error.is_none() {
-        let talk = talk::observe(function, mode, sample).await?;
+        let talk = talk::observe(function, mode, sample, bystanders).await?;
         let (answered, concurrency, response) = (talk.answered, talk.concurrency, talk.response.clone());
         seen.talk = Some(talk);
-        end_the_rest().await;
+        end_the_rest(bystanders).await;
         seen.afterwards = match mode {
             _ if !answered => None,
             Mode::OneShot => None,
             Mode::Filter if response.is_none() => Some(talk::terminated(function, sample).await?),
             _ => Some(talk::afterwards(function, mode, sample, response).await?),
         };
-        end_the_rest().await;
+        end_the_rest(bystanders).await;
         if mode == Mode::JsonLines && concurrency > 1 {
             seen.crowd = Some(talk::crowd(function, sample, concurrency).await?);
-            end_the_rest().await;
+            end_the_rest(bystanders).await;
         }
     }
     Ok(seen)
@@ -119,9 +125,9 @@ async fn observe(lambda: &Lambda, function: &Function, mode: Mode, sample: &str)
 const GONE: Duration = Duration::from_secs(10);
 
 /// Ends what a handler has started and not ended itself, and what that starts meanwhile, and waits for their end.
-async fn end_the_rest() {
+async fn end_the_rest(bystanders: &[i32]) {
     let end = Instant::now() + GONE;
-    while let Some(mut processes) = tree::below(rustix::process::getpid().as_raw_nonzero().get()) {
+    while let Some(mut processes) = tree::ours_but(bystanders) {
         processes.retain(|process| !process.is_zombie);
         if processes.is_empty() || Instant::now() > end {
             return;

@@ -66,9 +66,11 @@ impl Report {
             let _ = write!(text, "{style}{word:<7}{style:#} {id:<17} {sentence}");
             let _ = match verdict {
                 Verdict::Kept(None) => writeln!(text),
-                Verdict::Kept(Some(note)) => writeln!(text, " ({note})"),
+                Verdict::Kept(Some(note)) => writeln!(text, " ({})", note.replace(char::is_control, " ")),
                 Verdict::DoesNotApply(why) => writeln!(text, " ({why})"),
                 Verdict::Broken { sent, came } => {
+                    // A handler's words may hold what would move a terminal's cursor.
+                    let came = came.replace(char::is_control, " ");
                     writeln!(text, "\n{:INDENT$}sent  {sent}\n{:INDENT$}came  {came}\n{:INDENT$}mend  {mend}", "", "", "")
                 }
             };

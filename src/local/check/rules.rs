@@ -67,7 +67,8 @@ pub const RULES: [Rule; 28] = [
     Rule {
         id: "answer",
         sentence: "It answers the sample event",
-        mend: "Give an event that it understands with --event, and see `bootstrap invoke` for its log.",
+        mend: "Flush stdout after each reply, since a pipe is buffered; give an event that it understands with --event, and longer \
+               with --timeout; `bootstrap invoke` shows its log.",
         judge: |seen| answered("the sample event", Some(&seen.sample)),
     },
     Rule {
@@ -105,7 +106,8 @@ pub const RULES: [Rule; 28] = [
     Rule {
         id: "event-large",
         sentence: "It answers an event of 6 MB",
-        mend: "Put no limit on a line's length, or one over 8 MiB, and read it without going over it byte by byte.",
+        mend: "Put no limit on a line's length, or one over 8 MiB, and read it without going over it byte by byte; \
+               --timeout gives it longer.",
         judge: |seen| event(seen, Kind::Large),
     },
     Rule {
@@ -146,7 +148,8 @@ pub const RULES: [Rule; 28] = [
     Rule {
         id: "memory",
         sentence: "Its memory does not grow with the number of events",
-        mend: "Keep nothing of an event after its reply; bound your caches.",
+        mend: "Keep nothing of an event after its reply; bound your caches, and a collected heap (as -Xmx does) to the function's \
+               memory.",
         judge: memory,
     },
     Rule {
@@ -173,6 +176,7 @@ pub const RULES: [Rule; 28] = [
         judge: |seen| match seen.talk.as_ref().map(|talk| talk.unknown_answered) {
             _ if seen.mode != Mode::JsonLines => DoesNotApply(ONLY_JSONL),
             None | Some(None) => DoesNotApply(NO_ANSWER),
+            _ if matches!(seen.sample, Outcome::Fault(..)) => DoesNotApply(NO_ANSWER),
             Some(Some(true)) => Kept(None),
             Some(Some(false)) => Verdict::Broken {
                 sent: "a message with an unknown member after its event, and one in its context".to_owned(),
@@ -187,6 +191,7 @@ pub const RULES: [Rule; 28] = [
         judge: |seen| match seen.talk.as_ref().and_then(|talk| talk.to_nothing.as_ref()) {
             _ if seen.mode != Mode::JsonLines => DoesNotApply(ONLY_JSONL),
             None => DoesNotApply(NO_ANSWER),
+            _ if matches!(seen.sample, Outcome::Fault(..)) => DoesNotApply(NO_ANSWER),
             Some(lines) => none_of(lines, "two blank lines, {\"unknownMember\":true}, and a message without an event"),
         },
     },
@@ -243,6 +248,7 @@ pub const RULES: [Rule; 28] = [
         sentence: "It ends its log lines with a newline",
         mend: "End what you log with \\n, and flush it: the rest waits for the next line, maybe another invocation's.",
         judge: |seen| match &seen.talk {
+            _ if seen.mode == Mode::OneShot => DoesNotApply("in mode oneshot its end ends the line"),
             None => DoesNotApply(NO_ANSWER),
             Some(talk) => match &talk.unfinished {
                 Some(text) => Verdict::Broken { sent: "the sample event".to_owned(), came: text.clone() },
@@ -297,7 +303,6 @@ pub const RULES: [Rule; 28] = [
         sentence: "After an event that ran into its deadline, a fresh process answers",
         mend: "SIGKILL leaves no time to clear up: a lock or a socket of the process before must not stop the next one.",
         judge: |seen| match &seen.deadline {
-            _ if seen.mode == Mode::OneShot => DoesNotApply(OWN_PROCESS),
             None if matches!(seen.freeze, Some(Freeze::Unseen)) => DoesNotApply(NO_PROC),
             None => DoesNotApply(NO_ANSWER),
             Some(outcome) => answered("an event that ran into its deadline, then the sample event", Some(outcome)),

@@ -63,16 +63,18 @@ struct Dialogue<'a> {
 ///
 /// # Errors
 /// When this machine gives no process, pipe or random bytes.
-pub async fn observe(function: &Function, mode: Mode, sample: &str) -> anyhow::Result<Talk> {
+pub async fn observe(function: &Function, mode: Mode, sample: &str, bystanders: &[i32]) -> anyhow::Result<Talk> {
     if mode == Mode::OneShot {
         let function = with_context(function)?;
         let mut dialogue = Dialogue::start(&function, mode, false)?;
         dialogue.channels.write(sample.as_bytes(), function.timeout).await;
-        return dialogue.finish().await;
+        return dialogue.finish(bystanders).await;
     }
     let mut dialogue = Dialogue::start(function, mode, false)?;
-    // The runtime watches for the moment when this is read.
-    dialogue.channels.write(b" ", function.timeout).await;
+    if mode == Mode::JsonLines {
+        // The runtime watches for the moment when this is read.
+        dialogue.channels.write(b" ", function.timeout).await;
+    }
     dialogue.talk.answered = dialogue.ask(sample).await?;
     dialogue.channels.rest().await;
     dialogue.absorb();
@@ -114,7 +116,7 @@ pub async fn observe(function: &Function, mode: Mode, sample: &str) -> anyhow::R
         dialogue.channels.rest().await;
         dialogue.revive().await?;
     }
-    dialogue.finish().await
+    dialogue.finish(bystanders).await
 }
 
 /// What comes after replies, on one pipe, so that the order is certain; then the end at SIGTERM. A filter's response is told from
@@ -342,6 +344,13 @@ impl<'a> Dialogue<'a> {
             match (self.mode, channel) {
                 (_, Channel::Stderr) | (Mode::OneShot, _) => {}
                 (Mode::Filter, _) if self.merged && self.response.as_ref() != Some(&line) => self.logs.push(shown(&line)),
+                (Mode::Filter, _) if self.merged => {
+                    // A log line may be the same as the response: what comes after the last of them is what counts.
+                    self.logs.clear();
+                    if let Some((request, _)) = self.owed.pop_first() {
+                        self.conclude(request, line);
+                    }
+                }
                 (Mode::JsonLines, Channel::Stdout) if self.merged => self.reply(&after_a_log(line), Source::Stdout),
                 (Mode::JsonLines, Channel::Stdout) => self.reply(&line, Source::Stdout),
                 (Mode::JsonLines, Channel::ReplyFd) => self.reply(&line, Source::ReplyFd),
@@ -392,9 +401,9 @@ impl<'a> Dialogue<'a> {
         match members {
             Some(members) => {
                 let has = |name| members.contains_key(name);
-                // A log line of JSON may have an id and an error of its own, but not these.
                 let replies = ["response", "stream", "chunk", "chunkBase64", "end"].into_iter().any(has);
-                if has("id") && (replies || (has("error") && members.len() == 2)) {
+                // A log line of JSON may have an id, and an error or an end of its own; a reply has nothing besides.
+                if has("id") && (replies || has("error")) && members.len() == 2 {
                     self.talk.foreign.push(shown(line));
                 } else if (replies && members.len() == 1) || (has("ready") && begins_with(&text, "\"ready\"")) {
                     self.talk.stray.push(shown(line));
@@ -419,17 +428,13 @@ impl<'a> Dialogue<'a> {
     }
 
     /// The end of stdin, and what is there after its end.
-    async fn finish(mut self) -> anyhow::Result<Talk> {
+    async fn finish(mut self, bystanders: &[i32]) -> anyhow::Result<Talk> {
         let limit = self.function.timeout;
         self.channels.close();
         let ended = self.channels.ends(limit).await;
         self.talk.end = Some(End { waited: limit, ended });
         if ended {
-            self.talk.left = left().await;
-            if self.mode == Mode::OneShot {
-                let unfinished = self.channels.unfinished().filter(|(channel, _)| *channel == Channel::Stderr);
-                self.talk.unfinished = unfinished.map(|(_, text)| shown(text.as_bytes()));
-            }
+            self.talk.left = left(bystanders).await;
         }
         Ok(std::mem::take(&mut self.talk))
     }
@@ -459,10 +464,9 @@ fn with_context(function: &Function) -> anyhow::Result<Function> {
 }
 
 /// The processes that a handler has left, which are ended; `None` where there is no telling.
-async fn left() -> Option<String> {
-    let own = rustix::process::getpid().as_raw_nonzero().get();
+async fn left(bystanders: &[i32]) -> Option<String> {
     let alive = || {
-        let mut processes = tree::below(own)?;
+        let mut processes = tree::ours_but(bystanders)?;
         processes.retain(|process| !process.is_zombie);
         Some(processes)
     };

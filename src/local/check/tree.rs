@@ -26,9 +26,19 @@ pub struct Process {
 
 /// The descendants of a process, parents before their children; `None` where there is no `/proc` to tell.
 pub fn below(root: i32) -> Option<Vec<Process>> {
+    below_but(root, &[])
+}
+
+/// The descendants of this process without these of its children, and without what is below them.
+pub fn ours_but(bystanders: &[i32]) -> Option<Vec<Process>> {
+    below_but(rustix::process::getpid().as_raw_nonzero().get(), bystanders)
+}
+
+fn below_but(root: i32, bystanders: &[i32]) -> Option<Vec<Process>> {
     fs::metadata("/proc/self/stat").ok()?;
     let mut others: Vec<Process> =
         fs::read_dir("/proc").ok()?.filter_map(|entry| read(entry.ok()?.file_name().to_str()?)).collect();
+    others.retain(|process| !bystanders.contains(&process.id));
     let (mut found, mut parents) = (Vec::new(), vec![root]);
     while !parents.is_empty() {
         let (children, rest): (Vec<_>, Vec<_>) = others.into_iter().partition(|process| parents.contains(&process.parent));
