@@ -150,8 +150,11 @@ impl Config {
         let init_timeout = milliseconds(INIT_TIMEOUT_MS, 1, 900_000)?.unwrap_or(init_limit);
         let deadline_margin = milliseconds(DEADLINE_MARGIN_MS, 0, 60_000)?;
         let max_restarts = number(MAX_RESTARTS, 1, 1000)?.unwrap_or(10);
-        // What is no number from 1 up means 1, and no function has thousands of slots.
-        let slots = || platform(MAX_CONCURRENCY)?.parse::<u64>().ok().map(|slots| slots.clamp(1, 1000));
+        // What is no number from 1 up means 1, and no function has thousands of slots, let alone more than a number holds.
+        let slots = || {
+            let digits = platform(MAX_CONCURRENCY).filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()))?;
+            Some(digits.parse().unwrap_or(u64::MAX).clamp(1, 1000))
+        };
         let concurrency = match number(CONCURRENCY, 1, 1000)? {
             Some(concurrency) => concurrency,
             None => slots().and_then(|slots| u32::try_from(slots).ok()).unwrap_or(1),
@@ -211,8 +214,10 @@ fn command(environment: &impl Environment, arguments: &[OsString]) -> Result<Com
     for source in [COMMAND, "_HANDLER"] {
         let Some(value) = text(environment, source)? else { continue };
         let words = shell_words::split(&value).map_err(|_| invalid(source, &value, "its quotes don't close"))?;
-        // The splitter takes a backslash at the very end as itself; a shell would wait for more.
-        if value.len() % 2 != value.trim_end_matches('\\').len() % 2 {
+        // The splitter takes a backslash at the very end as itself; a shell would wait for more. It is one that quotes what follows,
+        // unless all of that is a comment.
+        let is_unpaired = value.len() % 2 != value.trim_end_matches('\\').len() % 2;
+        if is_unpaired && shell_words::split(&format!("{value}x")).is_ok_and(|more| more != words) {
             return Err(invalid(source, &value, "it ends in a backslash that quotes nothing"));
         }
         let words: Vec<OsString> = words.into_iter().map(OsString::from).collect();
@@ -321,6 +326,13 @@ mod tests {
     }
 
     #[test]
+    fn a_backslash_at_the_end_of_a_comment_quotes_nothing() {
+        for (command, words) in [("a #b\\", &["a"][..]), ("a '#'\\\\", &["a", "#\\"]), ("a#b\\\\", &["a#b\\"])] {
+            assert_eq!(of(&[(COMMAND, command)]).unwrap().command.words, words, "{command}");
+        }
+    }
+
+    #[test]
     fn the_mode_decides_what_readiness_means_by_default() {
         for (mode, ready, means) in [
             ("jsonl", "", Readiness::Auto),
@@ -347,6 +359,8 @@ mod tests {
             ("", "-3", 1),
             ("", "many", 1),
             ("", "5000", 1000),
+            ("", "99999999999999999999999", 1000),
+            ("", "+8", 1),
         ] {
             let config = of(&[(CONCURRENCY, setting), (MAX_CONCURRENCY, platform)]).unwrap();
             assert_eq!(config.concurrency, concurrency, "{setting} {platform}");

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::document::shorten;
-use crate::protocol::text::{QUOTED, decoded};
+use crate::protocol::text::{QUOTED, decoded, unescaped};
 
 /// The members that mean something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,24 +153,18 @@ pub(super) struct Key {
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Name;
-        impl Visitor<'_> for Name {
-            type Value = Key;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a member's name")
-            }
-            fn visit_bytes<E: de::Error>(self, name: &[u8]) -> Result<Key, E> {
-                let member = Member::named(name);
-                let name = member.is_none().then(|| {
-                    let mut name = String::from_utf8_lossy(name).into_owned();
-                    shorten(&mut name, QUOTED);
-                    name
-                });
-                Ok(Key { member, name })
-            }
-        }
-        // As bytes, since a name may hold a lone surrogate. That does not check the name for control characters and UTF-8; a
-        // name with such a thing in it is unknown, and no reply has a member that is.
-        deserializer.deserialize_bytes(Name)
+        // As it is written, which checks it in full and lets it hold a lone surrogate. Read as text it could not hold one, and read
+        // as bytes it would pass with control characters and without being UTF-8.
+        let written = <&RawValue>::deserialize(deserializer)?.get();
+        let member = match written.as_bytes() {
+            [b'"', plain @ .., b'"'] if !plain.contains(&b'\\') => Member::named(plain),
+            _ => Member::named(&unescaped(written)),
+        };
+        let name = member.is_none().then(|| {
+            let mut name = decoded(written);
+            shorten(&mut name, QUOTED);
+            name
+        });
+        Ok(Key { member, name })
     }
 }

@@ -78,8 +78,7 @@ impl Lines {
             let length = self.searched + found;
             if !self.in_long_line && length > LONGEST_LINE {
                 self.in_long_line = true;
-                self.searched = 0;
-                return Some(Piece::Start(self.buffer.split_to(length).freeze()));
+                return Some(Piece::Start(self.split_text(length)));
             }
             let mut line = self.buffer.split_to(length + 1);
             self.searched = 0;
@@ -117,16 +116,21 @@ impl Lines {
 
     fn long_piece(&mut self) -> Option<Piece> {
         if self.in_long_line {
-            self.searched = 0;
-            let piece = self.buffer.split().freeze();
+            let piece = self.split_text(self.buffer.len());
             return (!piece.is_empty()).then_some(Piece::Middle(piece));
         }
         if self.buffer.len() <= LONGEST_LINE {
             return None;
         }
         self.in_long_line = true;
+        Some(Piece::Start(self.split_text(self.buffer.len())))
+    }
+
+    /// Takes so many bytes, or one less where the last of them is a carriage return: it may belong to the line's end.
+    fn split_text(&mut self, length: usize) -> Bytes {
         self.searched = 0;
-        Some(Piece::Start(self.buffer.split().freeze()))
+        let text = length - usize::from(length > 0 && self.buffer[length - 1] == b'\r');
+        self.buffer.split_to(text).freeze()
     }
 }
 
@@ -182,6 +186,23 @@ mod tests {
         assert_eq!(pieces[1], Piece::Middle(Bytes::from_static(b"more")));
         assert_eq!(pieces[2], Piece::End(Bytes::from_static(b"end")));
         assert_eq!(pieces[3], line("next"));
+    }
+
+    /// Found by the fuzz target `lines`: a long line kept its carriage return where that came before the newline did.
+    #[test]
+    fn the_end_of_a_long_line_is_the_same_wherever_the_chunks_are_cut() {
+        let next = line("next\r");
+        let line = [&vec![b'x'; LONGEST_LINE + 1][..], b"\ry\r\r\nnext\r"].concat();
+        for cut in [LONGEST_LINE, line.len()].into_iter().chain(LONGEST_LINE + 1..line.len()) {
+            let pieces = split(&[&line[..cut], &line[cut..]]);
+            let text = |piece: &Piece| match piece {
+                Piece::Start(bytes) | Piece::Middle(bytes) | Piece::End(bytes) => bytes.to_vec(),
+                Piece::Line(_) => Vec::new(),
+            };
+            let long = pieces.iter().flat_map(text).collect::<Vec<_>>();
+            assert!(long == line[..LONGEST_LINE + 4], "cut at {cut}: it ends in {:?}", &long[LONGEST_LINE..]);
+            assert_eq!(pieces.last(), Some(&next), "cut at {cut}");
+        }
     }
 
     #[test]

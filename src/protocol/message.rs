@@ -137,7 +137,8 @@ impl Encoder {
         for (name, value) in [("clientContext", &invocation.client_context), ("identity", &invocation.identity)] {
             let Some(value) = value else { continue };
             match serde_json::from_str::<&serde_json::value::RawValue>(value) {
-                Ok(json) => member(text, name, |text| text.push_str(json.get())),
+                // No header holds a newline. That a message is one line does not hang on that.
+                Ok(json) => member(text, name, |text| text.push_str(&json.get().replace(['\r', '\n'], " "))),
                 Err(_) => member(text, name, |text| string(text, value)),
             }
         }
@@ -257,6 +258,18 @@ mod tests {
                 r#""clientContext":{"a": 1.10},"identity":"{broken","functionName":"f\"1","memoryLimitInMB":"128"},"event":null}"#,
                 "\n"
             )
+        );
+    }
+
+    /// Found by the fuzz target `messages`.
+    #[test]
+    fn a_client_context_of_several_lines_is_one_line() {
+        let mut invocation = invocation(&["null"]);
+        invocation.client_context = Some("{\r\n\"a\":\n1}".to_owned());
+        invocation.identity = Some("{\n".to_owned());
+        assert_eq!(
+            encoded(&Encoder::new(Mode::JsonLines, &[]), &invocation),
+            "{\"id\":\"the-id\",\"context\":{\"clientContext\":{  \"a\": 1},\"identity\":\"{\\n\"},\"event\":null}\n"
         );
     }
 

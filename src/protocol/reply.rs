@@ -468,6 +468,25 @@ mod tests {
         }
     }
 
+    /// Found by the fuzz target `replies`: such a line was taken for a late reply.
+    #[test]
+    fn a_line_with_a_broken_member_name_is_no_json() {
+        for name in [&b"\x01"[..], b"\xff", b"a\x1fb", b"\xed\xa0\x80"] {
+            let line = |id: &str| [b"{\"", name, b"\":1,\"id\":\"", id.as_bytes(), b"\",\"response\":1}"].concat();
+            for id in ["now", "past", "other"] {
+                assert_eq!(of_bytes(&line(id), Source::Stdout), Line::Log, "{name:?} {id}");
+                assert!(
+                    matches!(of_bytes(&line(id), Source::ReplyFd), Line::Garbage(why) if why.contains("not valid JSON")),
+                    "{name:?} {id}"
+                );
+            }
+            let begun = [b"{\"id\":\"now\",\"response\":1,\"", name, b"\":1}"].concat();
+            assert!(matches!(of_bytes(&begun, Source::Stdout), Line::Malformed(..)), "{name:?}");
+        }
+        let line = r#"{"id":"now","\ud800":1,"response":1}"#;
+        assert!(matches!(of(line, Source::Stdout), Line::Malformed(_, why) if why.contains("besides")), "that is valid JSON");
+    }
+
     #[test]
     fn a_streamed_reply_comes_piece_by_piece() {
         for source in [Source::Stdout, Source::ReplyFd] {

@@ -99,8 +99,9 @@ fn client_context(encoded: &str) -> Result<String, Exception> {
     }
     let decoded = BASE64.decode(encoded).ok().filter(|decoded| json::check(decoded).is_ok());
     match decoded.and_then(|decoded| String::from_utf8(decoded).ok()).filter(|text| text.trim_start().starts_with('{')) {
-        // It travels on in a header. Control characters stand between tokens only, since JSON's strings escape them.
-        Some(text) => Ok(text.replace(|c: char| c.is_ascii_control(), " ")),
+        // It travels on in a header. Of the characters that none can hold, DEL is the one that JSON's strings need not escape; the
+        // others stand between tokens only.
+        Some(text) => Ok(text.replace('\u{7f}', "\\u007f").replace(|c: char| c.is_ascii_control(), " ")),
         None => Err(Exception::InvalidRequestContent("Client context must be a valid Base64-encoded JSON object.".to_owned())),
     }
 }
@@ -151,6 +152,12 @@ mod tests {
             trace_id: Some("Root=1".to_owned()),
         };
         assert_eq!(all, Ok(expected));
+        // {"a":"\x7f"}
+        assert_eq!(
+            call(&[("x-amz-client-context", "eyJhIjoifyJ9")]).map(|call| call.client_context),
+            Ok(Some("{\"a\":\"\\u007f\"}".to_owned())),
+            "DEL, which needs no escape in JSON, and which no header holds"
+        );
         assert_eq!(call(&[("x-amz-invocation-type", "DryRun")]).map(|call| call.kind), Ok(Kind::DryRun));
         assert_eq!(call(&[("x-amzn-trace-id", "é")]).map(|call| call.trace_id), Ok(None));
     }

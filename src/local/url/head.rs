@@ -91,7 +91,8 @@ impl Head {
 fn status_code(value: &RawValue) -> Result<StatusCode, Malformed> {
     let digits = text(value).unwrap_or_else(|| value.get().to_owned());
     match digits.parse() {
-        Ok(status @ 200..=599_u16) => StatusCode::from_u16(status).ok(),
+        // A sign is no digit.
+        Ok(status @ 200..=599_u16) if !digits.starts_with('+') => StatusCode::from_u16(status).ok(),
         _ => None,
     }
     .ok_or_else(|| Malformed(format!("its \"statusCode\" is {}, not an integer from 200 to 599", quoted(value))))
@@ -178,6 +179,7 @@ mod tests {
             (r#"{"statusCode":200.5}"#, status("200.5")),
             (r#"{"statusCode":-200}"#, status("-200")),
             (r#"{"statusCode":"ok"}"#, status("\"ok\"")),
+            (r#"{"statusCode":"+200"}"#, status("\"+200\"")),
             (r#"{"statusCode":{}}"#, status("{}")),
             (r#"{"headers":[]}"#, "its \"headers\" are [], not an object".to_owned()),
             (r#"{"headers":{"x":["1"]}}"#, "the value of its header \"x\" is neither a text, a number nor a boolean".to_owned()),
