@@ -89,7 +89,7 @@ fn java_frame(text: &str) -> Option<Frame<'_>> {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let (path, line) = match numbers[..] {
         [column, line, path] if is_number(column) && is_number(line) => (path, line),
-        [line, ..] if is_number(line) => (&place[..place.len() - line.len() - 1], line),
+        [line, _, ..] if is_number(line) => (&place[..place.len() - line.len() - 1], line),
         _ => (place, "0"),
     };
     Some(Frame { path, line: line.parse().ok()?, label })
@@ -124,6 +124,9 @@ mod tests {
             ("  File \"/var/task/a.py\", line 7, in main", "/var/task/a.py", 7, "main"),
             ("plain text", "", 0, "plain text"),
             ("at nothing()", "", 0, "nothing"),
+            ("at nowhere(42)", "42", 0, "nowhere"),
+            ("at nowhere(:42)", "", 42, "nowhere"),
+            ("at nowhere(7:42)", "7", 42, "nowhere"),
             ("", "", 0, ""),
         ] {
             assert_eq!(frame(text), Frame { path, line, label }, "{text}");

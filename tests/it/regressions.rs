@@ -32,6 +32,17 @@ fn an_error_with_very_many_frames_is_reported_in_time() {
     assert_eq!(cause["exceptions"][0]["stack"][0]["path"], "F0.java");
 }
 
+/// A frame with a number and no file in its brackets ended bootstrap. The fuzz target `replies` found it.
+#[test]
+fn a_frame_that_is_a_number_alone_is_no_end_of_bootstrap() {
+    let run = Run::told();
+    let report = run.invoke(json!([{ "error": { "errorType": "A.B", "errorMessage": "m", "stackTrace": ["at native(42)"] } }]));
+    report.is_error("A.B", &["m"]);
+    let cause: Value = serde_json::from_str(report.header("lambda-runtime-function-xray-error-cause").unwrap()).unwrap();
+    assert_eq!(cause["exceptions"][0]["stack"][0], json!({ "path": "42", "line": 0, "label": "native" }));
+    assert_eq!(run.invoke(json!([{ "response": 1 }])).response(), "1");
+}
+
 /// A stderr that takes nothing delayed each report until its deadline, not one.
 #[test]
 fn a_stuck_stderr_delays_one_report_and_not_the_next() {
