@@ -207,7 +207,7 @@ fmt: ## format the sources
 	@cargo fmt --manifest-path fuzz/Cargo.toml
 
 .PHONY: lint
-lint: tools ## check formatting, clippy's advice on Linux and for macOS, shellcheck's, hadolint's, and the workflow
+lint: tools ## check formatting, clippy's advice on Linux and for macOS, shellcheck's, hadolint's, the workflow, and the dependencies' licences and sources
 	$(call say,checking the formatting)
 	@cargo fmt --check
 	@cargo fmt --check --manifest-path benches/speed/Cargo.toml
@@ -222,6 +222,9 @@ lint: tools ## check formatting, clippy's advice on Linux and for macOS, shellch
 	@$(TOOLS)/bin/hadolint Dockerfile
 	$(call say,checking the workflow)
 	@$(TOOLS)/bin/zizmor --offline --quiet --no-progress .github/workflows
+	$(call say,checking the dependencies)
+	@$(TOOLS)/bin/cargo-deny --log-level error check licenses bans sources
+	@$(TOOLS)/bin/cargo-deny --log-level error --manifest-path fuzz/Cargo.toml check licenses sources
 	@$(MAKE) check-macos
 
 # Laptops run `invoke` and `serve`. Compiled and linted, not linked or run: that would take a Mac.
