@@ -70,4 +70,6 @@ mod it {
     mod starved;
     /// Streamed replies: what arrives when, how a stream ends, and a Runtime API that does not keep up.
     mod streams;
+    /// What docs/trust.md says of the sources.
+    mod trust;
 }
