@@ -27,7 +27,7 @@ SPEED_SAID := $(if $(ROUNDS), ROUNDS=$(ROUNDS))$(if $(QUICK), QUICK=1)
 export PEER_TOOLS := $(TOOLS)/bin
 export INSTALL
 
-SCRIPTS := .ci/run .ci/dist .ci/cross-rust .ci/image tests/tools.sh benches/java-naive/bootstrap tests/fixtures/container.sh tests/fixtures/programs/jq $(wildcard examples/shell/*.sh tests/fixtures/handlers/*.sh tests/fixtures/sandbox/*.sh benches/speed/handlers/*.sh benches/speed/runtimes/*.sh)
+SCRIPTS := .ci/run .ci/dist .ci/cross-rust .ci/image tests/tools.sh fuzz/coverage.sh benches/java-naive/bootstrap tests/fixtures/container.sh tests/fixtures/programs/jq $(wildcard examples/shell/*.sh tests/fixtures/handlers/*.sh tests/fixtures/sandbox/*.sh benches/speed/handlers/*.sh benches/speed/runtimes/*.sh)
 say = @echo "==> $(1)"
 
 .PHONY: help
@@ -68,7 +68,7 @@ examples: system ## build the Java example's image, and the naive runtime that i
 .PHONY: test
 test: ## run every test; installs what they need where it is missing (system packages as root or with INSTALL=1)
 	@rm -rf $(RESULTS)
-	@status=0; $(MAKE) --keep-going tools test-rust test-bench test-java test-peers test-image guard || status=$$?; \
+	@status=0; $(MAKE) --keep-going tools test-rust test-bench test-java test-peers test-image test-fuzz guard || status=$$?; \
 	cat $(RESULTS)/* 2>/dev/null | awk '/^test result:/ { passed += $$4; failed += $$6 } /^ok  / { passed++ } /^FAILED  / { failed++ } \
 		END { printf "%d passed, %d failed\n", passed, failed }' || true; \
 	exit $$status
@@ -107,6 +107,36 @@ soak: system ## play ten thousand random scripts, then an hour of mixed events i
 	@MODEL_SCRIPTS=$(or $(SCRIPTS),10000) cargo test --release --locked --test it model::what -- --nocapture
 	$(call say,running each mode for an hour)
 	@SOAK_SECONDS=$(or $(SECONDS),3600) cargo test --release --locked --test it model::long -- --nocapture --test-threads=6
+
+# For how many seconds `make fuzz` runs each target.
+FUZZ_SECONDS ?= 60
+FUZZ := $(TARGET)/fuzz
+CARGO_FUZZ = PATH=$(TOOLS)/bin:$$PATH cargo +nightly fuzz
+
+.PHONY: fuzz
+fuzz: fuzz-build ## run each fuzz target for a minute, or for FUZZ_SECONDS (needs a nightly Rust)
+	$(call say,fuzzing each target for $(FUZZ_SECONDS) seconds)
+	@JSON_TEST_SUITE=$(TOOLS)/bin/json-test-suite python3 fuzz/run.py $(FUZZ_SECONDS) $(FUZZ)
+
+.PHONY: test-fuzz
+test-fuzz: fuzz-build $(RESULTS) ## run each fuzz target for ten seconds, from its seeds
+	$(call say,fuzzing each target for ten seconds)
+	@JSON_TEST_SUITE=$(TOOLS)/bin/json-test-suite python3 fuzz/run.py 10 $(FUZZ) | tee $(RESULTS)/fuzz
+
+.PHONY: fuzz-build
+fuzz-build: tools
+	$(call say,building the fuzz targets)
+	@cargo +nightly --version >/dev/null || { echo "    missing: a nightly Rust, for the sanitizer; with rustup it comes with"; \
+		echo "        rustup toolchain install nightly --profile minimal"; exit 1; }
+	@$(CARGO_FUZZ) build --target-dir $(FUZZ) 2>$(FUZZ)-build.log || { cat $(FUZZ)-build.log; exit 1; }
+
+# Where llvm-profdata and llvm-cov are, of the LLVM of the nightly Rust; without it, in that toolchain's component llvm-tools.
+LLVM_BIN ?=
+
+.PHONY: fuzz-coverage
+fuzz-coverage: tools ## tell which code the corpora of earlier runs reach (needs llvm-tools or LLVM_BIN)
+	$(call say,running the corpora with coverage)
+	@LLVM_BIN=$(LLVM_BIN) JSON_TEST_SUITE=$(TOOLS)/bin/json-test-suite fuzz/coverage.sh "$(CARGO_FUZZ)" $(FUZZ)
 
 .PHONY: bench
 bench: bench-tools ## measure the shipped binary beside its peers, in about 15 minutes; ROUNDS=5 by default, QUICK=1 for a tenth
@@ -174,21 +204,27 @@ bench-java: system build ## measure the Java example, choice by choice, beside a
 fmt: ## format the sources
 	@cargo fmt
 	@cargo fmt --manifest-path benches/speed/Cargo.toml
+	@cargo fmt --manifest-path fuzz/Cargo.toml
 
 .PHONY: lint
-lint: tools ## check formatting, clippy's advice on Linux and for macOS, shellcheck's, hadolint's, and the workflow
+lint: tools ## check formatting, clippy's advice on Linux and for macOS, shellcheck's, hadolint's, the workflow, and the dependencies' licences and sources
 	$(call say,checking the formatting)
 	@cargo fmt --check
 	@cargo fmt --check --manifest-path benches/speed/Cargo.toml
+	@cargo fmt --check --manifest-path fuzz/Cargo.toml
 	$(call say,checking with clippy)
 	@cargo clippy --locked --all-targets -- -D warnings
 	@cargo clippy --locked --all-targets --manifest-path benches/speed/Cargo.toml --target-dir $(TARGET)/speed -- -D warnings
+	@cargo clippy --locked --manifest-path fuzz/Cargo.toml --target-dir $(TARGET) -- -D warnings
 	$(call say,checking the shell scripts)
 	@shellcheck $(SCRIPTS)
 	$(call say,checking the Dockerfile)
 	@$(TOOLS)/bin/hadolint Dockerfile
 	$(call say,checking the workflow)
 	@$(TOOLS)/bin/zizmor --offline --quiet --no-progress .github/workflows
+	$(call say,checking the dependencies)
+	@$(TOOLS)/bin/cargo-deny --log-level error check licenses bans sources
+	@$(TOOLS)/bin/cargo-deny --log-level error --manifest-path fuzz/Cargo.toml check licenses sources
 	@$(MAKE) check-macos
 
 # Laptops run `invoke` and `serve`. Compiled and linted, not linked or run: that would take a Mac.
@@ -208,15 +244,19 @@ system: ## look for the system's packages; install missing ones as root or with 
 	@tests/tools.sh
 
 .PHONY: tools
-tools: system $(TOOLS)/installed ## install the peers (pinned Python packages) under target/tools
+tools: system $(TOOLS)/installed ## install the peers and tools (pinned Python packages, a crate's files) under target/tools
 
 # RIE has no command of its own: it is a file inside aws-sam-cli.
-$(TOOLS)/installed: tests/requirements.txt
+# JSONTestSuite's files are inside the crate json-syntax, which fuzz/Cargo.lock pins and nothing builds.
+$(TOOLS)/installed: tests/requirements.txt fuzz/Cargo.lock
 	$(call say,installing the peers of tests/requirements.txt in $(TOOLS))
 	@python3 -m venv --clear $(TOOLS)
 	@$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: -r $<
 	@rie=$$(echo $(TOOLS)/lib/python3*/site-packages/samcli/local/rapid/aws-lambda-rie-$$(uname -m | sed s/aarch64/arm64/)); \
 	test -x "$$rie" && ln -s "$$rie" $(TOOLS)/bin/aws-lambda-rie
+	@manifest=$$(cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml | \
+		jq -er '.packages[] | select(.name == "json-syntax").manifest_path'); \
+	cp -r "$${manifest%/*}/tests/inputs" $(TOOLS)/bin/json-test-suite
 	@touch $@
 
 $(RESULTS):
@@ -226,5 +266,5 @@ $(RESULTS):
 clean: ## remove all that was built or installed here
 	@$(MAKE) -C $(JAVA) clean
 	@$(MAKE) -C benches/java-naive clean
-	@rm -rf $(TOOLS) $(RESULTS)
+	@rm -rf $(TOOLS) $(RESULTS) $(FUZZ)
 	@cargo clean

@@ -24,6 +24,8 @@ mod it {
     mod context;
     /// The deadline: what happens when a handler is too late, and which margins hold.
     mod deadline;
+    /// What is linked, against the list of it.
+    mod dependencies;
     /// The examples, as they stand, by what they answer.
     mod examples;
     /// The fault table in the invoke phase, restarts, and the crash-loop limit.
@@ -68,4 +70,6 @@ mod it {
     mod starved;
     /// Streamed replies: what arrives when, how a stream ends, and a Runtime API that does not keep up.
     mod streams;
+    /// What docs/trust.md says of the sources.
+    mod trust;
 }

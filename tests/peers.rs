@@ -25,6 +25,8 @@ mod peers {
     mod check;
     /// The AWS CLI and boto3 call the emulator, as users do.
     mod clients;
+    /// A JSON parsing test suite.
+    mod conformance;
     /// The README's commands that deploy.
     mod deploying;
     /// The files that are released.

@@ -58,6 +58,7 @@ look() {
     packages=
     look_dist
     [ "$scope" = all ] || return 0
+    need g++ 'a C++ compiler, for libFuzzer' c++ --version
     need 'python3 python3-venv' 'Python 3 with venv' python3 -c 'import ensurepip, venv'
     need default-jdk-headless 'a JDK, 17 or later, with jlink (JAVA_HOME, else PATH)' has_jdk
     need binutils 'strip, of the binutils' strip --version

@@ -28,5 +28,5 @@ pub(crate) use run::Setup;
 pub(crate) use scenario::{answers, crashes, goes_on_after, moves_megabytes, times_out};
 pub(crate) use served::Served;
 pub(crate) use template::{Template, architecture, sam};
-pub(crate) use tool::{binary, naive_runtime, of_the_project, released, tool};
+pub(crate) use tool::{binary, naive_runtime, of_the_project, released, suite, tool};
 pub(crate) use unpacked::Unpacked;

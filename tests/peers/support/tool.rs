@@ -19,6 +19,11 @@ pub(crate) fn tool(name: &str) -> PathBuf {
     there(tools.join(name))
 }
 
+/// The directory with JSONTestSuite's files.
+pub(crate) fn suite() -> PathBuf {
+    tool("json-test-suite")
+}
+
 /// A file in `examples/`.
 pub(super) fn example(name: &str) -> PathBuf {
     there(of_the_project("examples").join(name))
