@@ -51,7 +51,9 @@ impl Emulator {
         command.arg("--runtime-interface-emulator-address").arg(address.to_string());
         run.start(Self::NAME, command.args(last));
         let mut emulator = Emulator { run, address, killed: false };
+        // It opens the two ports in no order, and an extension that finds the Runtime API closed ends, and the invocation with it.
         emulator.run.wait_for_port(Self::NAME, address);
+        emulator.run.wait_for_port(Self::NAME, runtime_api);
         emulator
     }
 
