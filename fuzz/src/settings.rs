@@ -34,8 +34,10 @@ pub fn check(data: &[u8]) {
     let variables = Variables(variables);
 
     for warning in near_misses(&variables) {
-        let name = warning.split(' ').next().unwrap_or_default();
+        // A name may hold spaces, so it is found by what follows it.
+        let name = warning.split(" is not a setting of bootstrap; did you mean ").next().unwrap_or_default();
         assert!(name.starts_with("BOOTSTRAP_") && !SETTINGS.contains(&name), "{warning}");
+        assert!(variables.0.iter().any(|(found, _)| found == name), "{warning}");
     }
     let (_, warnings) = log::Settings::from_environment(|name| variables.get(name)?.into_string().ok());
     assert!(warnings.len() <= 2);
