@@ -11,7 +11,7 @@ ARG BASE_IMAGE=public.ecr.aws/lambda/provided:al2023
 FROM ${RUST_IMAGE} AS bootstrap
 WORKDIR /bootstrap
 COPY Cargo.toml Cargo.lock ./
-COPY .ci/dist .ci/
+COPY .ci/dist .ci/no-unwinding.ld .ci/
 # The dependencies are built first, with an empty program, and again only when Cargo.toml or Cargo.lock changes.
 RUN mkdir src tests && touch src/lib.rs tests/it.rs tests/peers.rs && echo 'fn main() {}' >src/main.rs && .ci/dist "$(uname -m)"
 COPY src src

@@ -54,7 +54,7 @@ dist-x86_64 dist-aarch64: dist-%:
 image: $(IMAGE)/config.json ## build the image of the Dockerfile without Docker, as root, to test it: target/image
 
 # Of the JDK and of Rust it has what is there when it is built.
-$(IMAGE)/config.json: Dockerfile .dockerignore .ci/image .ci/dist Cargo.toml Cargo.lock $(JAVA)/Makefile \
+$(IMAGE)/config.json: Dockerfile .dockerignore .ci/image .ci/dist .ci/no-unwinding.ld Cargo.toml Cargo.lock $(JAVA)/Makefile \
 		$(shell find src $(JAVA)/src -type f) | system
 	$(call say,building the image of the Dockerfile)
 	@CARGO_TARGET_DIR=$(TARGET) .ci/image
