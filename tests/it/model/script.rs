@@ -371,7 +371,7 @@ impl Script {
             errors.push("Runtime.ExitError");
         }
         if self.shape == Shape::AtOnce {
-            let exits = [Act::RespondThenExit, Act::Exit, Act::ExitHalfway, Act::Signal, Act::StreamThenExit];
+            let exits = [Act::RespondThenExit, Act::Exit, Act::Signal, Act::StreamThenExit];
             if self.turns.iter().any(|turn| exits.contains(&turn.act)) {
                 errors.push("Runtime.ExitError");
             }
@@ -428,10 +428,11 @@ fn acts(shape: Shape) -> BoxedStrategy<Act> {
             every.into_iter().filter(|(_, act)| !not_for_it.contains(act)).chain([(2, Act::Text), (1, Act::Nothing)]).collect()
         }
         Shape::Filter => every.into(),
-        // Its threads write at the same time, so that only what goes out in one write stays whole.
+        // Its threads write at the same time, so that only what goes out in one write stays whole: half a reply of one may be
+        // completed by the reply of another before the process ends.
         Shape::AtOnce => every
             .into_iter()
-            .filter(|(_, act)| ![Act::Drip, Act::TooLarge, Act::RespondThenCloseStdin].contains(act))
+            .filter(|(_, act)| ![Act::Drip, Act::TooLarge, Act::ExitHalfway, Act::RespondThenCloseStdin].contains(act))
             .chain(with_ids)
             .collect(),
         // What is too large goes to stdout, where fd 3 has the replies.
