@@ -102,7 +102,9 @@ test-image: tools examples image $(RESULTS) ## the image of the Dockerfile, run 
 	@BOOTSTRAP_TEST_IMAGE=$(IMAGE) cargo test --locked --test peers peers::image:: | tee $(RESULTS)/image
 
 .PHONY: soak
-soak: system ## play ten thousand random scripts, then an hour of mixed events in each mode (SCRIPTS=, SECONDS=, MODEL_SEED=)
+soak: system ## freeze for three minutes, play ten thousand random scripts, then an hour of mixed events in each mode (FREEZE=, SCRIPTS=, SECONDS=, MODEL_SEED=)
+	$(call say,freezing everything at each point of an invocation)
+	@FREEZE_SECONDS=$(or $(FREEZE),180) cargo test --release --locked --test it frozen:: -- --nocapture
 	$(call say,playing random scripts against the model)
 	@MODEL_SCRIPTS=$(or $(SCRIPTS),10000) cargo test --release --locked --test it model::what -- --nocapture
 	$(call say,running each mode for an hour)

@@ -32,6 +32,8 @@ mod it {
     mod faults;
     /// Mode `filter`: the bare event in, the bare response out.
     mod filter;
+    /// A freeze of everything, longer than every limit of time, at each point of an invocation.
+    mod frozen;
     /// The fault table in the init phase: what can't be started, and settings that can't be.
     mod init_errors;
     /// `bootstrap invoke`: the command line, and the execution environment behind it.

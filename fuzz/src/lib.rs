@@ -6,10 +6,12 @@
 pub mod answers;
 pub mod commands;
 pub mod conversations;
+pub mod events;
 pub mod frames;
 pub mod headers;
 pub mod json;
 pub mod lines;
+pub mod logs;
 pub mod messages;
 pub mod names;
 pub mod replies;

@@ -448,4 +448,23 @@ mod tests {
         assert_eq!(Exit::Signal(11).to_string(), "signal SIGSEGV");
         assert_eq!(Exit::Signal(62).to_string(), "signal 62");
     }
+
+    #[test]
+    #[expect(unsafe_code, reason = "argued for below")]
+    fn an_image_points_to_its_strings_wherever_it_has_been_moved() {
+        let (args, with) = (["a b".into(), "".into()], [("NEW", OsStr::new("1"))]);
+        let (program, arg0, directory) = (Path::new("/bin/program"), OsStr::new("name"), Path::new("/"));
+        let image = Image::new(&Spawn { program, arg0, args: &args, directory, without: &["PATH"], with: &with }).unwrap();
+        let image = std::thread::spawn(move || Box::new(image)).join().unwrap();
+        let read = |list: &[*const libc::c_char]| {
+            let (end, strings) = list.split_last().unwrap();
+            assert!(end.is_null());
+            // SAFETY: each points to a C string of the image, which is still there.
+            let strings = strings.iter().map(|text| unsafe { std::ffi::CStr::from_ptr(*text) });
+            strings.map(|text| text.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(read(&image.arguments), ["name", "a b", ""]);
+        let environment = read(&image.environment);
+        assert!(environment.last().is_some_and(|last| last == "NEW=1") && !environment.iter().any(|v| v.starts_with("PATH=")));
+    }
 }

@@ -146,7 +146,7 @@ impl Lines {
         thread::Builder::new().name("events".to_owned()).spawn(move || {
             let mut reader = BufReader::with_capacity(64 * 1024, self.input);
             let (mut number, mut end) = (0, 0);
-            while let Some((event, length)) = line(&mut reader) {
+            while let Some((event, length)) = line(&mut reader, MAX_EVENT_BYTES) {
                 number += 1;
                 end += length;
                 let Some(event) = event else { continue };
@@ -160,11 +160,11 @@ impl Lines {
     }
 }
 
-/// The next line, if there is one: its event, if it isn't blank, and its length with its newline.
-fn line(reader: &mut impl BufRead) -> Option<(Option<Result<Event, NoEvent>>, u64)> {
+/// The next line, if there is one: its event of at most `most` bytes, if it isn't blank, and its length with its newline.
+pub fn line(reader: &mut impl BufRead, most: usize) -> Option<(Option<Result<Event, NoEvent>>, u64)> {
     let mut bytes = Vec::new();
     // Room for the line's end beside the largest event.
-    let read = match reader.take(MAX_EVENT_BYTES as u64 + 2).read_until(b'\n', &mut bytes) {
+    let read = match reader.take(most as u64 + 2).read_until(b'\n', &mut bytes) {
         Ok(0) => return None,
         Ok(read) => read as u64,
         Err(error) => return Some((Some(Err(NoEvent::Unreadable(error))), 0)),
@@ -176,11 +176,13 @@ fn line(reader: &mut impl BufRead) -> Option<(Option<Result<Event, NoEvent>>, u6
             bytes.pop();
         }
     }
-    if bytes.len() > MAX_EVENT_BYTES {
+    if bytes.len() > most {
         let length = bytes.len() as u64;
-        let rest = if ended { Ok((0, 0)) } else { skip_line(reader) };
+        let rest = if ended { Ok(Skipped::default()) } else { skip_line(reader, bytes.ends_with(b"\r")) };
         return Some(match rest {
-            Ok((rest, newline)) => (Some(Ok(Event::TooLarge(Some(length + rest)))), read + rest + newline),
+            Ok(Skipped { length: rest, end }) => {
+                (Some(Ok(Event::TooLarge(Some(length + rest - end.saturating_sub(1))))), read + rest + end.min(1))
+            }
             Err(error) => (Some(Err(NoEvent::Unreadable(error))), read),
         });
     }
@@ -197,8 +199,17 @@ fn line(reader: &mut impl BufRead) -> Option<(Option<Result<Event, NoEvent>>, u6
     Some((Some(event), read))
 }
 
-/// Reads past the line's end: how many bytes the line still had, and its newline.
-fn skip_line(reader: &mut impl BufRead) -> io::Result<(u64, u64)> {
+/// What was left of a line.
+#[derive(Default)]
+struct Skipped {
+    /// How many bytes, up to its newline.
+    length: u64,
+    /// 1 where there was a newline, and 2 where a carriage return stood before it.
+    end: u64,
+}
+
+/// Reads past the line's end. What was read of it before may have ended in a carriage return.
+fn skip_line(reader: &mut impl BufRead, mut is_return: bool) -> io::Result<Skipped> {
     let mut skipped = 0;
     loop {
         let buffer = match reader.fill_buf() {
@@ -209,9 +220,11 @@ fn skip_line(reader: &mut impl BufRead) -> io::Result<(u64, u64)> {
         let newline = memchr::memchr(b'\n', buffer);
         let length = newline.unwrap_or(buffer.len());
         skipped += length as u64;
+        is_return = buffer[..length].last().map_or(is_return, |last| *last == b'\r');
         reader.consume(length + usize::from(newline.is_some()));
         if newline.is_some() || length == 0 {
-            return Ok((skipped, newline.is_some().into()));
+            let end = if newline.is_some() { 1 + u64::from(is_return) } else { 0 };
+            return Ok(Skipped { length: skipped, end });
         }
     }
 }
@@ -223,7 +236,7 @@ mod tests {
     fn lines(text: &[u8]) -> Vec<String> {
         let mut reader = BufReader::with_capacity(7, text);
         let mut found = Vec::new();
-        while let Some((event, length)) = line(&mut reader) {
+        while let Some((event, length)) = line(&mut reader, MAX_EVENT_BYTES) {
             found.push(match event {
                 None => format!("blank, {length}"),
                 Some(Ok(Event::Whole(bytes))) => format!("{}, {length}", String::from_utf8_lossy(&bytes)),
@@ -252,6 +265,9 @@ mod tests {
         assert!(largest[0].starts_with("\"xxx"));
         for over in [1, 2, 3, 1000] {
             let size = MAX_EVENT_BYTES + over;
+            // The carriage return before the newline is no part of it, wherever the first read has stopped.
+            let with_return = lines(text(size).replace('\n', "\r\n").as_bytes());
+            assert_eq!(with_return, [format!("{size} bytes, {}", size + 2), "1, 3".to_owned()]);
             assert_eq!(
                 lines(text(size).as_bytes())[0].split_once(" bytes").map(|(n, _)| n.to_owned()),
                 Some(size.to_string()),

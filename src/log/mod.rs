@@ -9,6 +9,7 @@ mod settings;
 mod sink;
 
 use std::cell::{Cell, RefCell, RefMut};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -47,8 +48,17 @@ impl Logs {
     /// A log on this process's stderr.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let sink = Rc::new(RefCell::new(Sink::new(settings, Output::of_stderr())));
-        Self { sink, patience: Cell::new(PATIENCE) }
+        Self::on(settings, Output::of_stderr())
+    }
+
+    /// A log on another descriptor, whose writes never block.
+    #[must_use]
+    pub fn to(settings: Settings, output: OwnedFd) -> Self {
+        Self::on(settings, Output::Own(output))
+    }
+
+    fn on(settings: Settings, output: Output) -> Self {
+        Self { sink: Rc::new(RefCell::new(Sink::new(settings, output))), patience: Cell::new(PATIENCE) }
     }
 
     /// What waits for stderr, to be looked at or spoken to with this one's patience.

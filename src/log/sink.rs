@@ -163,8 +163,8 @@ impl Sink {
 
     fn record(&mut self, record: &Record<'_>) {
         // Strings can always be serialised.
-        if let Ok(line) = serde_json::to_vec(record) {
-            self.push(&line);
+        if let Ok(line) = serde_json::to_string(record) {
+            self.push(tame(line).as_bytes());
         }
     }
 
@@ -210,8 +210,8 @@ impl Sink {
             if !last {
                 self.begun = text.split_off(text.len() - begun_character(&text));
             }
-            let escaped = serde_json::to_vec(&String::from_utf8_lossy(&text)).unwrap_or_default();
-            self.append(escaped.get(1..escaped.len() - 1).unwrap_or_default());
+            let escaped = tame(serde_json::to_string(&String::from_utf8_lossy(&text)).unwrap_or_default());
+            self.append(escaped.get(1..escaped.len() - 1).unwrap_or_default().as_bytes());
         } else {
             self.append(piece);
         }
@@ -313,6 +313,28 @@ impl Sink {
     }
 }
 
+/// JSON in which nothing stands raw that terminals and readers of lines act by. JSON itself allows delete, the control characters
+/// beyond ASCII, and the line and paragraph separators in a string.
+fn tame(json: String) -> String {
+    if memchr::memchr3(0x7f, 0xc2, 0xe2, json.as_bytes()).is_none() {
+        return json;
+    }
+    let mut tamed = String::with_capacity(json.len());
+    for character in json.chars() {
+        if is_odd(character) {
+            let _ = write!(tamed, "\\u{:04x}", u32::from(character));
+        } else {
+            tamed.push(character);
+        }
+    }
+    tamed
+}
+
+/// Whether a character would break or disguise a line.
+fn is_odd(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
+}
+
 /// Whether a line is a JSON object, which then is a log record already.
 fn is_json_object(line: &[u8]) -> bool {
     line.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<&serde_json::value::RawValue>(line).is_ok()
@@ -332,7 +354,7 @@ fn begun_character(text: &[u8]) -> usize {
 fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_control() || matches!(character, '\u{2028}' | '\u{2029}') {
+        if is_odd(character) {
             line.extend(character.escape_default());
         } else {
             line.push(character);
@@ -380,6 +402,18 @@ mod tests {
         assert_eq!(record["requestId"], "id");
         assert!(record["timestamp"].as_str().unwrap().ends_with('Z'));
         assert_eq!(serde_json::from_str::<serde_json::Value>(lines[2]).unwrap().get("requestId"), None);
+    }
+
+    #[test]
+    fn in_json_no_character_disguises_a_line() {
+        let (mut sink, reader) = sink(true);
+        let odd = "\u{7f}\u{85}\u{9b}2K\u{2028}\u{2029}";
+        sink.line(None, odd.as_bytes());
+        sink.piece(Origin::Stdout(0), None, odd.as_bytes(), true);
+        let text = read(&reader);
+        assert!(!text.chars().any(|character| is_odd(character) && character != '\n'), "{text:?}");
+        let messages: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(messages.len() == 2 && messages.iter().all(|record| record["message"] == odd), "{text}");
     }
 
     #[test]

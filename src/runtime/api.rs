@@ -31,7 +31,7 @@ const CONNECT: Duration = Duration::from_secs(1);
 pub const ANSWER: Duration = Duration::from_secs(10);
 
 /// How long an answer may take that is there already.
-const AFTER_THAW: Duration = Duration::from_millis(500);
+pub const AFTER_THAW: Duration = Duration::from_millis(500);
 
 /// How much of a refusal's body is logged, in bytes.
 const QUOTED: usize = 1024;

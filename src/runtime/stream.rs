@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use crate::handler::stream::{End, Part, Parts};
 use crate::handler::{Handlers, Streamed};
 use crate::log::Logs;
-use crate::runtime::api::{ANSWER, Api};
+use crate::runtime::api::{AFTER_THAW, ANSWER, Api};
 use crate::runtime::flush;
 use crate::runtime::report::{ERROR_BODY_TRAILER, ERROR_TYPE_TRAILER, ErrorBody, Target};
 
@@ -41,6 +41,8 @@ pub async fn post(
     let late = async {
         parts.over().await;
         tokio::time::sleep(LAST_PARTS).await;
+        // The environment may have been frozen meanwhile: then the limit has passed, and the answer is there and has to be read.
+        tokio::time::sleep(AFTER_THAW).await;
         format!("its end did not get through within {} s", LAST_PARTS.as_secs())
     };
     {

@@ -22,7 +22,7 @@ use super::support::{Run, Setup, eventually};
 const WORKERS: usize = 4;
 
 /// A setting of the tests' own that is a number.
-fn setting(name: &str) -> Option<u64> {
+pub(super) fn setting(name: &str) -> Option<u64> {
     Some(std::env::var(name).ok()?.parse().unwrap_or_else(|e| panic!("{name}: {e}")))
 }
 

@@ -67,12 +67,14 @@ fn a_line_of_bootstraps_own_that_quotes_the_handler_stays_one_line() {
 #[test]
 fn in_json_a_line_that_poses_as_another_is_the_message_of_one_record() {
     let run = Setup::told().env("AWS_LAMBDA_LOG_FORMAT", "JSON").start();
-    let posing = "REPORT RequestId: another\tDuration: 1.00 ms\u{1b}[2K\r\u{0}\u{2028}";
+    let posing = "REPORT RequestId: another\tDuration: 1.00 ms\u{1b}[2K\r\u{0}\u{7f}\u{85}\u{9b}2K\u{2028}\u{2029}";
     let id = run.push(json!([{ "err": format!("{posing}\n") }, { "response": 1 }]));
     run.report_of(&id);
     let log = run.log();
     let records: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let record = records.iter().find(|record| record["message"].as_str().is_some_and(|m| m.starts_with("REPORT"))).unwrap();
     assert_eq!((record["requestId"].as_str(), record["level"].as_str()), (Some(id.as_str()), Some("INFO")));
-    assert!(!log.contains(['\u{1b}', '\u{0}']), "{log:?}");
+    let raw = |character: char| character != '\n' && (character.is_control() || ['\u{2028}', '\u{2029}'].contains(&character));
+    assert!(!log.contains(raw), "{log:?}");
+    assert_eq!(record["message"], posing, "and nothing of it is lost");
 }

@@ -6,6 +6,7 @@ mod freezing;
 mod log;
 mod page;
 mod served;
+mod smuggling;
 mod visitors;
 mod watching;
 

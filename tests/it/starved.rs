@@ -121,6 +121,18 @@ fn a_handler_killed_for_its_memory_is_named_as_such_and_the_next_event_works() {
 }
 
 #[test]
+fn a_handler_out_of_memory_says_so_itself_and_the_next_event_works() {
+    let program = "import json, sys\nfor line in sys.stdin:\n    message = json.loads(line)\n    held = bytearray(message['event'])\n    \
+                   print(json.dumps({'id': message['id'], 'response': len(held)}), flush=True)\n";
+    let run = Setup::script("jsonl", &format!("ulimit -v 300000\nexec python3 -c \"{program}\"")).start();
+    assert_eq!(run.invoke("1000").response(), "1000");
+    let document = run.invoke("1000000000").is_error("Runtime.ExitError", &["exit status 1"]);
+    assert_eq!(document["stackTrace"].as_array().unwrap().last().unwrap(), "MemoryError");
+    assert_eq!(run.invoke("2000").response(), "2000");
+    assert_eq!(run.starts().len(), 2);
+}
+
+#[test]
 fn nothing_needs_a_writable_tmp() {
     for mount in ["mount -t tmpfs -o ro none /tmp", "mount -t tmpfs -o size=4k none /tmp; yes > /tmp/full || true"] {
         for setup in modes() {

@@ -55,6 +55,10 @@ impl Room {
         let mut permit: Option<OwnedSemaphorePermit> = None;
         let mut refused = (body.size_hint().lower() > limit as u64).then_some(NoBody::TooLarge);
         loop {
+            // A body that comes and comes is over in time, too: its next frame is there before any timer is asked.
+            if Instant::now() >= deadline {
+                return Err(refused.unwrap_or(NoBody::TooSlow));
+            }
             let frame = match timeout_at(deadline, body.frame()).await {
                 Err(_) => return Err(refused.unwrap_or(NoBody::TooSlow)),
                 Ok(None) => break,
@@ -94,7 +98,9 @@ impl Room {
 /// Reads what is left of the body of a refused request, until `due`, and throws it away: where a connection is closed with
 /// something unread in it, a client that is still writing is told of a broken pipe and does not see why it was refused.
 pub async fn discard<B: Body<Data = Bytes> + Unpin>(body: &mut B, due: Instant) {
-    while let Ok(Some(Ok(_))) = timeout_at(due, body.frame()).await {}
+    while Instant::now() < due
+        && let Ok(Some(Ok(_))) = timeout_at(due, body.frame()).await
+    {}
 }
 
 impl Default for Room {
@@ -105,7 +111,11 @@ impl Default for Room {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
     use http_body_util::{Channel, Full};
+    use hyper::body::Frame;
 
     use super::*;
 
@@ -142,6 +152,29 @@ mod tests {
             let read = Room::new().read(channel, 2000, Duration::from_millis(1)).await;
             assert_eq!(read.map(drop), Err(NoBody::TooSlow));
             drop(sender);
+        });
+    }
+
+    /// It always has something more, at once.
+    struct Endless;
+
+    impl Body for Endless {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"x")))))
+        }
+    }
+
+    #[test]
+    fn a_body_without_end_is_given_up() {
+        run(async {
+            let read = Room::new().read(Endless, 2000, Duration::from_millis(5)).await;
+            assert_eq!(read.map(drop), Err(NoBody::TooLarge));
+            let read = Room::new().read(Endless, usize::MAX, Duration::from_millis(5)).await;
+            assert_eq!(read.map(drop), Err(NoBody::TooSlow));
+            discard(&mut Endless, Instant::now() + Duration::from_millis(5)).await;
         });
     }
 

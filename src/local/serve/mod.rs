@@ -17,6 +17,7 @@ pub mod fleet;
 pub mod frames;
 pub mod name;
 pub mod page;
+pub mod patience;
 pub mod server;
 pub mod watch;
 

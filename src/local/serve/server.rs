@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::api::Api;
+use super::patience::Patient;
 
 /// The longest request line and headers, in bytes.
 const MAX_HEAD: usize = 1024 * 1024;
@@ -20,6 +21,9 @@ const MAX_CONNECTIONS: usize = 256;
 
 /// How long a request's head may take to come, from the connection's start or the answer before. Idle connections end so.
 const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a client may take nothing of the answer that it is sent. What the kernel holds for it, some megabytes, counts as taken.
+const READ_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Serves for as long as this is polled. All connections end with it.
 pub async fn serve(listener: TcpListener, api: Arc<Api>) -> Infallible {
@@ -50,6 +54,6 @@ async fn connection(stream: TcpStream, client: SocketAddr, api: Arc<Api>) {
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_PATIENCE)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Patient::new(stream, READ_PATIENCE)), service)
         .await;
 }

@@ -82,6 +82,43 @@ fn slow_and_broken_clients_hurt_nobody() {
 }
 
 #[test]
+fn a_request_that_comes_byte_by_byte_is_answered() {
+    let served = told([]);
+    let call = Call::invoke("function", r#"[{"response":1}]"#);
+    let mut client = Client::connect(served.address);
+    for byte in (call.head(served.address) + r#"[{"response":1}]"#).bytes() {
+        client.write([byte]);
+    }
+    client.reply().is(200, "1");
+    served.end();
+}
+
+#[test]
+fn a_client_that_reads_nothing_holds_up_nobody() {
+    let served = told([]);
+    // More than the kernel holds for it.
+    let large = r#"[{"out":"{\"id\":\"@ID@\",\"response\":\""},{"outMany":["x",6000000]},{"out":"\"}\n"},{"touch":"answered"}]"#;
+    let mut slow = served.begin(&Call::invoke("function", large));
+    served.running.wait_file("answered");
+    for _ in 0..3 {
+        served.invoke(r#"[{"response":1}]"#).is(200, "1");
+    }
+    assert_eq!(slow.reply().body.len(), 6_000_002);
+    served.end();
+}
+
+#[test]
+fn a_client_that_says_that_nothing_more_will_come_leaves_no_connection_behind() {
+    let served = told([]);
+    let mut client = served.begin(&Call::invoke("function", r#"[{"response":1}]"#));
+    client.shut();
+    // It may be taken for one that has gone.
+    assert!(client.rest().len() <= 1);
+    served.invoke(r#"[{"response":2}]"#).is(200, "2");
+    served.end();
+}
+
+#[test]
 fn a_refused_caller_of_many_bytes_sees_why() {
     let served = told([]);
     let event = format!("\"{}\"", "x".repeat(6_000_000));

@@ -178,6 +178,11 @@ impl RuntimeApi {
         self.lock().streamed.iter().find(|s| s.request.path.ends_with(&path)).cloned()
     }
 
+    /// A report on this invocation has begun and not ended.
+    pub(crate) fn is_being_reported(&self, id: &str) -> bool {
+        self.lock().in_flight.iter().any(|i| i.id == id && i.open)
+    }
+
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.lock().requests.clone()
     }

@@ -1,8 +1,8 @@
 //! A client of `bootstrap serve` that writes HTTP by hand, so that it can do what no library does.
 
 use std::fmt;
-use std::io::{BufReader, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use serde_json::Value;
 
@@ -91,6 +91,26 @@ impl Client {
         let mut body = Body::announced(length.as_deref(), reply.header("transfer-encoding").is_some()).unwrap();
         while let Read::Some = body.read(&mut self.stream, usize::MAX, &mut reply.body).unwrap() {}
         reply
+    }
+
+    /// Says that nothing more will come.
+    pub(crate) fn shut(&mut self) {
+        self.stream.get_mut().shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Reads all answers that still come, until the server closes the connection.
+    #[track_caller]
+    pub(crate) fn rest(&mut self) -> Vec<Reply> {
+        let mut replies = Vec::new();
+        loop {
+            match self.stream.fill_buf() {
+                Ok([]) => return replies,
+                // What came behind the last request that was read is thrown away, which resets the connection.
+                Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => return replies,
+                Ok(_) => replies.push(self.reply()),
+                Err(e) => panic!("the connection stays open after {replies:?}: {e}"),
+            }
+        }
     }
 
     /// Reads an answer as it comes.
