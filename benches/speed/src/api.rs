@@ -335,6 +335,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_span_counts_the_events_from_its_first_to_its_last_in_the_order_they_came() {
+        let plan = Plan { size: 1, events: 9, warm_up: 1, concurrency: 1, spans: &[] };
+        let api = Api::new(plan, Equality::Bytes);
+        // Event 2 took 90 µs, event 3 80 µs, and so on.
+        let round_trips = (1..=9).rev().map(|time| Duration::from_micros(10 * time)).collect();
+        let state = State { round_trips, ..State::default() };
+        let figures = |first, last| {
+            let span = api.span(&state, first, last);
+            [span.p50, span.mean].map(f64::round)
+        };
+        assert_eq!(figures(2, 2), [90.0, 90.0]);
+        assert_eq!(figures(3, 6), [60.0, 65.0]);
+        assert_eq!(figures(2, 10), [50.0, 50.0]);
+        assert!(api.span(&state, 3, 6).processor.is_nan(), "nothing is known of it");
+    }
+
+    #[test]
+    fn the_answer_to_the_example_s_order_is_checked() {
+        let plan = Plan { size: 1024, events: 1, warm_up: 0, concurrency: 1, spans: &[] };
+        let api = Api::new(plan, Equality::Priced);
+        assert_eq!(api.difference(1, PRICED.as_bytes()), None);
+        let why = api.difference(1, ORDER.as_bytes()).unwrap();
+        assert!(why.starts_with("the response is "), "{why}");
+    }
+
+    #[test]
     fn a_response_that_is_not_the_event_of_its_number_is_refused() {
         let difference = |size, equality, number, change: fn(Vec<u8>) -> Vec<u8>| {
             let api = Api::new(Plan { size, events: 1, warm_up: 0, concurrency: 1, spans: &[] }, equality);

@@ -86,11 +86,12 @@ pub(crate) fn report(results: &Results) -> String {
         };
         let mut rows: Vec<Vec<String>> = vec![row("start to first response, ms".into(), &|run| run.first_response)];
         for (at, (first, last)) in SPANS.iter().enumerate() {
-            let figures: [(&str, fn(&Span) -> f64); 3] =
-                [("p50", |span| span.p50), ("mean", |span| span.mean), ("processor", |span| span.processor)];
-            rows.extend(figures.map(|(name, of)| {
-                row(format!("events {first} to {last}: {name}, µs"), &|run| run.spans.get(at).map_or(f64::NAN, of))
-            }));
+            let mut add = |name: &str, of: fn(&Span) -> f64| {
+                rows.push(row(format!("events {first} to {last}: {name}, µs"), &|run| run.spans.get(at).map_or(f64::NAN, of)));
+            };
+            add("p50", |span| span.p50);
+            add("mean", |span| span.mean);
+            add("processor", |span| span.processor);
         }
         rows.push(row("peak memory after all, MiB".into(), &|run| run.memory + run.handler_memory));
         let _ = write!(text, "\n### {}\n\n{}", scenario.name, markdown(&header, &rows));
