@@ -202,6 +202,12 @@ bench-serve: tools build ## measure requests a second through `bootstrap serve`,
 bench-java: system build ## measure the Java example, choice by choice, beside a naive Java runtime
 	@python3 benches/java.py $(or $(wildcard $(TARGET)/dist/bootstrap-$(shell uname -m)),$(TARGET)/release/bootstrap) $(TARGET)/bench-java
 
+.PHONY: bench-java-warm
+bench-java-warm: bench-build examples $(BENCH)/java/bin/java ## measure the Java example's invocations, from the first to the ten thousandth
+	$(call say,measuring)
+	@$(SPEED)/speed java $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(NICE),--nice $(NICE)) --bootstrap $(STATIC) --example $(JAVA) \
+		--naive benches/java-naive --echo $(BENCH)/java --json $(BENCH)/java-warm.json --command "make bench-java-warm$(if $(ROUNDS), ROUNDS=$(ROUNDS))"
+
 .PHONY: fmt
 fmt: ## format the sources
 	@cargo fmt

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::event::{DIGITS, Event};
 use crate::http::Connection;
-use crate::results::{Run, percentile};
+use crate::results::{Run, Span, percentile};
 use crate::system::Snapshot;
 
 /// What the runtimes are told to be the constants of their invocations.
@@ -17,6 +17,13 @@ const HEADERS: &str = "Content-Type: application/json\r\n\
 const ACCEPTED: &[u8] = b"HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nDate: Wed, 25 Nov 2026 00:00:00 GMT\r\n\
     Content-Length: 16\r\n\r\n{\"status\":\"OK\"}\n";
 
+/// An order for the Java example, and its answer.
+const ORDER: &str = r#"{"customer":"Zoë","taxRate":0.19,"lines":[{"sku":"tea","quantity":12,"unitPrice":3.50}]}"#;
+const PRICED: &str = concat!(
+    r#"{"customer":"Zoë","lines":[{"sku":"tea","quantity":12,"amount":42.00}],"#,
+    r#""subtotal":42.00,"discount":2.10,"tax":7.58,"total":47.48}"#
+);
+
 /// When is a response the right one?
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Equality {
@@ -24,6 +31,8 @@ pub(crate) enum Equality {
     Bytes,
     /// Where it is the same JSON: for runtimes that parse and print.
     Json,
+    /// Where it is what the Java example answers to its order.
+    Priced,
 }
 
 /// What one run does.
@@ -34,6 +43,8 @@ pub(crate) struct Plan {
     /// Events before those that are measured.
     pub(crate) warm_up: usize,
     pub(crate) concurrency: usize,
+    /// Parts of a run with one event in flight that are told apart, by the numbers of their first and last event.
+    pub(crate) spans: &'static [(usize, usize)],
 }
 
 struct Pids {
@@ -57,6 +68,8 @@ struct State {
     round_trips: Vec<Duration>,
     from_first_byte: Vec<Duration>,
     began: Option<(Snapshot, Instant)>,
+    /// What was there before the events with these numbers, which are the ends of spans.
+    snapshots: HashMap<usize, Snapshot>,
     result: Option<Result<Run, String>>,
 }
 
@@ -80,7 +93,10 @@ impl Api {
             from_first_byte: Vec::with_capacity(plan.events),
             ..State::default()
         };
-        let event = Event::new(plan.size);
+        let event = match equality {
+            Equality::Priced => Event { text: ORDER.into(), number: None },
+            Equality::Bytes | Equality::Json => Event::new(plan.size),
+        };
         Self { plan, equality, event, started: Instant::now(), state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -183,6 +199,9 @@ impl Api {
         }
         state.sent += 1;
         let number = state.sent;
+        if self.plan.spans.iter().any(|(first, last)| number == *first || number == last + 1) {
+            state.snapshots.insert(number, Snapshot::take(pids.runtime, pids.companion));
+        }
         let digits = format!("{number:0DIGITS$}");
         let id = format!("8476a536-e9f4-11e8-9739-2d{digits}");
         let deadline = SystemTime::now() + Duration::from_secs(60);
@@ -235,6 +254,9 @@ impl Api {
 
     /// What is wrong with a response, if anything.
     fn difference(&self, number: usize, body: &[u8]) -> Option<String> {
+        if self.equality == Equality::Priced {
+            return (body != PRICED.as_bytes()).then(|| format!("the response is {:?}, not {PRICED:?}", shown(body)));
+        }
         let text = &self.event.text;
         let same = match self.event.number {
             _ if body.len() != text.len() => false,
@@ -266,6 +288,8 @@ impl Api {
         let end = Snapshot::take(pids.runtime, pids.companion);
         let (runtime, handlers) = end.since(&begin);
         let (memory, handler_memory) = end.memory();
+        state.snapshots.insert(state.sent + 1, end);
+        let spans = self.plan.spans.iter().map(|(first, last)| self.span(state, *first, *last)).collect();
         state.round_trips.sort_unstable();
         state.from_first_byte.sort_unstable();
         let each = |time: Duration| time.as_secs_f64() * 1e6 / self.plan.events as f64;
@@ -282,7 +306,23 @@ impl Api {
             handler_memory,
             first_response: state.first_response.unwrap_or_default().as_secs_f64() * 1e3,
             log_bytes: 0,
+            spans,
         })
+    }
+
+    fn span(&self, state: &State, first: usize, last: usize) -> Span {
+        let mut times = state.round_trips[first - self.plan.warm_up - 1..last - self.plan.warm_up].to_vec();
+        times.sort_unstable();
+        let processor = match (state.snapshots.get(&first), state.snapshots.get(&(last + 1))) {
+            (Some(begin), Some(end)) => {
+                let (runtime, handlers) = end.since(begin);
+                (runtime + handlers).as_secs_f64() * 1e6 / times.len() as f64
+            }
+            _ => f64::NAN,
+        };
+        let sum: Duration = times.iter().sum();
+        let mean = sum.as_secs_f64() * 1e6 / times.len() as f64;
+        Span { p50: percentile(&times, 50.0), mean, processor }
     }
 }
 
@@ -295,9 +335,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_span_counts_the_events_from_its_first_to_its_last_in_the_order_they_came() {
+        let plan = Plan { size: 1, events: 9, warm_up: 1, concurrency: 1, spans: &[] };
+        let api = Api::new(plan, Equality::Bytes);
+        // Event 2 took 90 µs, event 3 80 µs, and so on.
+        let round_trips = (1..=9).rev().map(|time| Duration::from_micros(10 * time)).collect();
+        let state = State { round_trips, ..State::default() };
+        let figures = |first, last| {
+            let span = api.span(&state, first, last);
+            [span.p50, span.mean].map(f64::round)
+        };
+        assert_eq!(figures(2, 2), [90.0, 90.0]);
+        assert_eq!(figures(3, 6), [60.0, 65.0]);
+        assert_eq!(figures(2, 10), [50.0, 50.0]);
+        assert!(api.span(&state, 3, 6).processor.is_nan(), "nothing is known of it");
+    }
+
+    #[test]
+    fn the_answer_to_the_example_s_order_is_checked() {
+        let plan = Plan { size: 1024, events: 1, warm_up: 0, concurrency: 1, spans: &[] };
+        let api = Api::new(plan, Equality::Priced);
+        assert_eq!(api.difference(1, PRICED.as_bytes()), None);
+        let why = api.difference(1, ORDER.as_bytes()).unwrap();
+        assert!(why.starts_with("the response is "), "{why}");
+    }
+
+    #[test]
     fn a_response_that_is_not_the_event_of_its_number_is_refused() {
         let difference = |size, equality, number, change: fn(Vec<u8>) -> Vec<u8>| {
-            let api = Api::new(Plan { size, events: 1, warm_up: 0, concurrency: 1 }, equality);
+            let api = Api::new(Plan { size, events: 1, warm_up: 0, concurrency: 1, spans: &[] }, equality);
             let mut event = Event::new(size);
             event.set_number(7);
             api.difference(number, &change(event.text))

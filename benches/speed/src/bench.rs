@@ -21,7 +21,7 @@ pub(crate) struct Condition {
 
 pub(crate) fn plan(size: usize, events: usize, concurrency: usize) -> Plan {
     let warm_up = (events / 10).clamp(3, 500).max(2 * concurrency);
-    Plan { size, events, warm_up, concurrency }
+    Plan { size, events, warm_up, concurrency, spans: &[] }
 }
 
 /// `scale` 1 is the whole; with 0.1, each target gets a tenth of the events.
@@ -35,7 +35,7 @@ pub(crate) fn conditions(programs: &Programs, rounds: usize, scale: f64) -> Vec<
         });
         all.push(Condition { key, name: format!("{name}, one at a time"), rounds, targets: targets.collect() });
     }
-    let first = Plan { size: 1024, events: 1, warm_up: 0, concurrency: 1 };
+    let first = Plan { size: 1024, events: 1, warm_up: 0, concurrency: 1, spans: &[] };
     all.push(Condition {
         key: "start",
         name: "Start to first response, 1 KB".into(),

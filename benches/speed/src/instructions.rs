@@ -42,7 +42,7 @@ pub(crate) fn guard(binary: &Path, path: &Path, record: bool, keep: Option<&Path
         let mut totals = [0; 2];
         for (total, events) in totals.iter_mut().zip(events) {
             let kept = keep.map(|folder| folder.join(format!("callgrind.{mode}.{size}.{events}")));
-            *total = count(binary, mode, Plan { size, events, warm_up: 20, concurrency: 1 }, kept)?;
+            *total = count(binary, mode, Plan { size, events, warm_up: 20, concurrency: 1, spans: &[] }, kept)?;
         }
         let count = totals[1].saturating_sub(totals[0]) / (events[1] - events[0]) as u64;
         counts.insert(name.to_owned(), count);

@@ -8,6 +8,7 @@ mod event;
 mod growth;
 mod http;
 mod instructions;
+mod java;
 mod judge;
 mod pages;
 mod plot;
@@ -58,6 +59,30 @@ enum Task {
         json: PathBuf,
         /// What the tables say made them.
         #[arg(long, default_value = "speed bench")]
+        command: String,
+    },
+    /// Measure the Java example beside the naive Java runtime, from the first event to the ten thousandth.
+    Java {
+        #[command(flatten)]
+        machine: Machine,
+        #[arg(long)]
+        bootstrap: PathBuf,
+        /// The folder of the example, and that of the naive runtime, with what their Makefiles make.
+        #[arg(long)]
+        example: PathBuf,
+        #[arg(long)]
+        naive: PathBuf,
+        /// The image with the echo in the example's loop.
+        #[arg(long)]
+        echo: PathBuf,
+        #[arg(long, default_value_t = 7)]
+        rounds: usize,
+        /// Measure these targets alone, by their keys in the JSON.
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<String>,
+        #[arg(long)]
+        json: PathBuf,
+        #[arg(long, default_value = "speed java")]
         command: String,
     },
     /// Measure how work grows with the event's size, with what the handler logs, and with invocations in flight.
@@ -199,6 +224,38 @@ fn perform(task: Task) -> Result<bool> {
             };
             save(&json, &results)?;
             print!("{}", table::report(&results));
+            println!("\nevery run: {}", json.display());
+            Ok(!failed)
+        }
+        Task::Java { machine, bootstrap, example, naive, echo, rounds, only, json, command } => {
+            let programs = java::Programs {
+                bootstrap: absolute(&bootstrap)?,
+                example: absolute(&example)?,
+                naive: absolute(&naive)?,
+                echo: absolute(&echo)?,
+            };
+            let mut conditions = java::conditions(&programs, rounds)?;
+            for condition in &mut conditions {
+                condition.targets.retain(|(target, _)| only.is_empty() || only.iter().any(|key| key == target.key));
+                targets::look(&condition.targets.iter().map(|(target, _)| target.clone()).collect::<Vec<_>>())?;
+            }
+            conditions.retain(|condition| !condition.targets.is_empty());
+            let pinned_to = machine.prepare()?;
+            let before = system::load();
+            let (scenarios, failed) = bench::measure(conditions);
+            let results = Results {
+                command,
+                version: version(&programs.bootstrap)?,
+                machine: system::machine(),
+                pinned_to,
+                load: [before, system::load()],
+                rounds,
+                static_bytes: fs::metadata(&programs.bootstrap)?.len(),
+                dynamic_bytes: 0,
+                scenarios,
+            };
+            save(&json, &results)?;
+            print!("{}", java::report(&results));
             println!("\nevery run: {}", json.display());
             Ok(!failed)
         }

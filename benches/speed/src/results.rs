@@ -26,6 +26,18 @@ pub(crate) struct Run {
     pub(crate) first_response: f64,
     /// What the runtime wrote to stdout and stderr, in all.
     pub(crate) log_bytes: u64,
+    /// The parts of the run that its plan tells apart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) spans: Vec<Span>,
+}
+
+/// A part of a run: round trips, and the processor time of the runtime and its handlers, in µs an invocation.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Span {
+    pub(crate) p50: f64,
+    pub(crate) mean: f64,
+    pub(crate) processor: f64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -110,6 +122,12 @@ pub(crate) fn medians(runs: &[Run]) -> Run {
         handler_memory: of(|r| r.handler_memory),
         first_response: of(|r| r.first_response),
         log_bytes: of(|r| r.log_bytes as f64) as u64,
+        spans: (0..runs.first().map_or(0, |run| run.spans.len()))
+            .map(|number| {
+                let of = |figure: fn(&Span) -> f64| median(runs.iter().map(|run| figure(&run.spans[number])).collect());
+                Span { p50: of(|s| s.p50), mean: of(|s| s.mean), processor: of(|s| s.processor) }
+            })
+            .collect(),
     }
 }
 

@@ -44,9 +44,9 @@ fn ratio(value: f64) -> String {
     if value.is_finite() { format!("{value:.3}") } else { "–".into() }
 }
 
-/// All that `make bench` prints.
-pub(crate) fn report(results: &Results) -> String {
-    let mut text = format!(
+/// What was measured, how and where.
+pub(crate) fn heading(results: &Results) -> String {
+    format!(
         "`{}`: version {}, static file {} bytes{}; medians of {} rounds, interleaved, all on processor {} of {}; load before {}, after {}.\n",
         results.command,
         results.version,
@@ -57,7 +57,12 @@ pub(crate) fn report(results: &Results) -> String {
         results.machine,
         results.load[0],
         results.load[1],
-    );
+    )
+}
+
+/// All that `make bench` prints.
+pub(crate) fn report(results: &Results) -> String {
+    let mut text = heading(results);
     let verdicts = judge(results);
     let rows: Vec<Vec<String>> = verdicts
         .iter()

@@ -30,7 +30,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    fn new(key: &'static str, name: &'static str, command: &[&str]) -> Self {
+    pub(crate) fn new(key: &'static str, name: &'static str, command: &[&str]) -> Self {
         Self {
             key,
             name,

@@ -33,6 +33,7 @@ public final class Checks {
         check("what is thrown becomes an error reply", Checks::throwablesBecomeErrors);
         check("after an OutOfMemoryError the loop replies and ends", Checks::outOfMemoryEndsTheLoop);
         check("a large event passes", Checks::largeEventPasses);
+        check("a line is read in whatever pieces it comes", Checks::piecesAreJoined);
         for (String executable : arguments) {
             check("the executable replies on stdout, and logs to stderr", () -> executableOnStdout(executable));
             check("the executable replies on fd 3, and logs to stdout", () -> executableOnDescriptor3(executable));
@@ -261,6 +262,30 @@ public final class Checks {
         equal(List.of("{\"id\":\"1\",\"response\":" + large + "}", "{\"id\":\"2\",\"response\":2}",
                 "{\"id\":\"3\",\"response\":" + large + "}"),
                 replies(ECHO, message("1", large) + message("2", "2") + message("3", large)));
+    }
+
+    /** What is not ASCII may stand in any piece of a line, and makes no difference to the next line. */
+    private static void piecesAreJoined() throws Exception {
+        String ascii = "x".repeat(20_000);
+        List<String> events = List.of("\"é" + ascii + "\"", "\"" + ascii + "\"", "\"" + ascii + "é\"", "[\"\u007f\"]", "[\"€\"]");
+        StringBuilder messages = new StringBuilder();
+        List<String> expected = new ArrayList<>();
+        for (String event : events) {
+            messages.append(message("\\u0031", event));
+            expected.add("{\"id\":\"\\u0031\",\"response\":" + event + "}");
+        }
+        equal(expected, replies(ECHO, messages.toString()));
+        for (int size : List.of(1, 2, 7, 8191, 8192, 8193)) {
+            ByteArrayOutputStream replies = new ByteArrayOutputStream();
+            InputStream pieces = new ByteArrayInputStream(messages.toString().getBytes(StandardCharsets.UTF_8)) {
+                @Override
+                public int read(byte[] buffer, int from, int most) {
+                    return super.read(buffer, from, Math.min(most, size));
+                }
+            };
+            HandlerLoop.loop(pieces, replies, ECHO);
+            equal(expected, lines(replies.toString(StandardCharsets.UTF_8)));
+        }
     }
 
     // --- The executable

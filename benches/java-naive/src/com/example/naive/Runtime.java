@@ -15,19 +15,24 @@ import java.net.http.HttpResponse.BodyHandlers;
  * is here to be measured, with all that it leaves out: no context, no deadline, no trace, no error document, no check of
  * what the Runtime API answers.
  */
-public final class Runtime {
+public class Runtime {
 
     private static final String API = "http://" + System.getenv("AWS_LAMBDA_RUNTIME_API") + "/2018-06-01/runtime/invocation/";
 
     private final HttpClient http = HttpClient.newHttpClient();
 
-    private Runtime() {
+    public static void main(String[] arguments) throws Exception {
+        new Runtime().serve();
     }
 
-    public static void main(String[] arguments) throws Exception {
-        Runtime runtime = new Runtime();
+    /** Called for each event, as in the article. */
+    HandlerLoop.Handler newHandler() {
+        return new PriceOrder();
+    }
+
+    final void serve() throws Exception {
         while (true) {
-            runtime.serveOne();
+            serveOne();
         }
     }
 
@@ -36,7 +41,7 @@ public final class Runtime {
         String id = event.headers().firstValue("Lambda-Runtime-Aws-Request-Id").orElseThrow();
         String response;
         try {
-            response = new PriceOrder().handle(event.body(), unknown(id));
+            response = newHandler().handle(event.body(), unknown(id));
         } catch (Exception failure) {
             failure.printStackTrace();
             post(id + "/error", "Failed to invoke function");

@@ -9,6 +9,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
 import java.io.PrintStream;
+import java.nio.charset.Charset;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -83,7 +84,13 @@ public final class HandlerLoop {
     private static final String TRACE_PROPERTY = "com.amazonaws.xray.traceHeader";
 
     private static final int CHUNK = 64 * 1024;
+    /** As much as Java reads without asking the system for memory first. */
+    private static final int SMALL_CHUNK = 8 * 1024;
     private static final int SLICE = 32 * 1024;
+    /** What stands around a reply's id. */
+    private static final byte[] ID = "\n{\"id\":".getBytes(StandardCharsets.UTF_8);
+    private static final byte[] RESPONSE = ",\"response\":".getBytes(StandardCharsets.UTF_8);
+    private static final byte[] ERROR = ",\"error\":".getBytes(StandardCharsets.UTF_8);
     private static final int MAX_CAUSES = 10;
     private static final int MAX_FRAMES = 100;
 
@@ -150,7 +157,7 @@ public final class HandlerLoop {
 
     private void serve() throws IOException {
         while (lines.next()) {
-            Message message = new Message(lines.buffer, lines.start, lines.end);
+            Message message = new Message(lines.buffer, lines.start, lines.end, lines.ascii);
             try {
                 message.read();
             } catch (RuntimeException failure) {
@@ -176,7 +183,7 @@ public final class HandlerLoop {
         Thread.interrupted();
         System.out.flush();
         System.err.flush();
-        reply(message.id, failure == null ? "response" : "error", value);
+        reply(message.rawId, failure == null ? RESPONSE : ERROR, value);
         // A virtual machine that has run out of something may lack it for good. Bootstrap starts a fresh one; the reply
         // counts. A stack that was too deep is another matter: it is empty again.
         if (failure instanceof VirtualMachineError broken && !(failure instanceof StackOverflowError)) {
@@ -202,23 +209,28 @@ public final class HandlerLoop {
             response = handler.handleBytes(event, context);
         }
         byte[] value = String.valueOf(response).getBytes(StandardCharsets.UTF_8);
-        // In a JSON text a line break can stand only between tokens, where a space does as well.
-        for (int i = 0; i < value.length; i++) {
-            if (value[i] == '\n' || value[i] == '\r') {
-                value[i] = ' ';
+        joinLines(value);
+        return value;
+    }
+
+    /** In a JSON text a line break can stand only between tokens, where a space does as well. */
+    private static void joinLines(byte[] json) {
+        for (int i = 0, end = json.length; i < end; i++) {
+            byte b = json[i];
+            if (b <= '\r' && b >= '\n') {
+                json[i] = ' ';
             }
         }
-        return value;
     }
 
     /**
      * Writes the reply's line. It begins with a line break, so that whatever native code has printed to the same channel
      * without ending its line stays a line of its own; empty lines are ignored.
      */
-    private void reply(String id, String member, byte[] value) throws IOException {
-        StringBuilder head = new StringBuilder("\n{\"id\":");
-        quote(id, head).append(",\"").append(member).append("\":");
-        replies.write(head.toString().getBytes(StandardCharsets.UTF_8));
+    private void reply(byte[] id, byte[] member, byte[] value) throws IOException {
+        replies.write(ID);
+        replies.write(id);
+        replies.write(member);
         // In slices, because Java copies what is written at once into native memory of the same size first.
         for (int from = 0; from < value.length; from += SLICE) {
             replies.write(value, from, Math.min(SLICE, value.length - from));
@@ -284,13 +296,17 @@ public final class HandlerLoop {
         return json.append('"');
     }
 
-    /** Splits a stream into lines of any length, as bytes: {@code buffer} from {@code start} to {@code end}. */
+    /**
+     * Splits a stream into lines of any length, as bytes: {@code buffer} from {@code start} to {@code end}, which are ASCII
+     * where {@code ascii} says so.
+     */
     private static final class Lines {
 
         private final InputStream in;
         private byte[] buffer = new byte[CHUNK];
         private int start;
         private int end;
+        private boolean ascii;
         private int next;
         private int filled;
 
@@ -302,16 +318,20 @@ public final class HandlerLoop {
         boolean next() throws IOException {
             start = next;
             int scanned = start;
+            int all = 0;
             while (true) {
                 // This runs for every byte, first of all in the interpreter, which is slow on fields.
                 byte[] bytes = buffer;
                 int last = filled;
-                while (scanned < last && bytes[scanned] != '\n') {
+                byte b;
+                while (scanned < last && (b = bytes[scanned]) != '\n') {
+                    all |= b;
                     scanned++;
                 }
                 if (scanned < last) {
                     end = scanned;
                     next = scanned + 1;
+                    ascii = all >= 0; // a byte that is not ASCII is negative
                     return true;
                 }
                 if (start > 0) {
@@ -323,11 +343,13 @@ public final class HandlerLoop {
                 if (filled == buffer.length) {
                     buffer = Arrays.copyOf(buffer, 2 * buffer.length);
                 }
-                int count = in.read(buffer, filled, Math.min(CHUNK, buffer.length - filled));
+                int most = filled == 0 ? SMALL_CHUNK : CHUNK;
+                int count = in.read(buffer, filled, Math.min(most, buffer.length - filled));
                 if (count < 0) {
                     // Bytes after the last line break are a line too.
                     end = filled;
                     next = filled;
+                    ascii = all >= 0;
                     return end > start;
                 }
                 filled += count;
@@ -352,18 +374,22 @@ public final class HandlerLoop {
 
         private byte[] bytes;
         private final int end;
+        private final Charset charset;
         private int at;
 
         private String id;
+        private byte[] rawId;
         private final Map<String, String> context = new HashMap<>();
         private boolean json;
         private int eventStart = -1;
         private int eventEnd;
 
-        Message(byte[] bytes, int start, int end) {
+        Message(byte[] bytes, int start, int end, boolean ascii) {
             this.bytes = bytes;
             this.at = start;
             this.end = end;
+            // The same for ASCII, but its bytes become a string without being looked at.
+            this.charset = ascii ? StandardCharsets.ISO_8859_1 : StandardCharsets.UTF_8;
         }
 
         /** A message with no event is for handlers that know more than this one. */
@@ -415,7 +441,12 @@ public final class HandlerLoop {
                 String name = string();
                 take(':');
                 switch (name) {
-                    case "id" -> id = string();
+                    case "id" -> {
+                        peek();
+                        int from = at;
+                        id = string();
+                        rawId = Arrays.copyOfRange(bytes, from, at);
+                    }
                     case "context" -> readContext();
                     case "event", "eventBase64" -> {
                         json = name.equals("event");
@@ -471,36 +502,49 @@ public final class HandlerLoop {
         }
 
         private String text(int from, int to) {
-            return new String(bytes, from, to - from, StandardCharsets.UTF_8);
+            return new String(bytes, from, to - from, charset);
         }
 
         /** Passes over one value of any depth. The message is known to be JSON, so only its end has to be found. */
         private void skip() {
-            int depth = 0;
-            do {
-                switch (peek()) {
-                    case '"' -> skipString();
-                    case '{', '[' -> {
-                        depth++;
-                        at++;
-                    }
-                    case '}', ']' -> {
-                        depth--;
-                        at++;
-                    }
-                    case 0 -> throw new IllegalArgumentException("it ends too early");
-                    case ',', ':' -> at++;
-                    default -> {
-                        while (at < end && isScalar(bytes[at])) {
-                            at++;
-                        }
-                    }
+            int first = peek();
+            if (first == '"') {
+                skipString();
+            } else if (first == '{' || first == '[') {
+                skipNested();
+            } else {
+                while (at < end && isScalar(bytes[at])) {
+                    at++;
                 }
-            } while (depth > 0);
+            }
         }
 
         private static boolean isScalar(byte b) {
-            return b != ',' && b != '}' && b != ']' && b != ' ' && b != '\t' && b != '\r';
+            return b != ',' && b != '}' && b != ' ' && b != '\t' && b != '\r';
+        }
+
+        /** Passes over an object or an array, where only strings and brackets count. */
+        private void skipNested() {
+            // In local variables, as in Lines.next.
+            byte[] text = bytes;
+            int last = end;
+            int i = at;
+            int depth = 0;
+            while (i < last) {
+                byte b = text[i++];
+                if (b == '"') {
+                    while (i < last && (b = text[i]) != '"') {
+                        i += b == '\\' ? 2 : 1;
+                    }
+                    i++;
+                } else if (b == '{' || b == '[') {
+                    depth++;
+                } else if ((b == '}' || b == ']') && --depth == 0) {
+                    at = i;
+                    return;
+                }
+            }
+            throw new IllegalArgumentException("it ends too early");
         }
 
         /** Passes over a string; true where it has an escape. */
