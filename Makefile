@@ -140,6 +140,16 @@ fuzz-coverage: tools ## tell which code the corpora of earlier runs reach (needs
 	$(call say,running the corpora with coverage)
 	@LLVM_BIN=$(LLVM_BIN) JSON_TEST_SUITE=$(TOOLS)/bin/json-test-suite fuzz/coverage.sh "$(CARGO_FUZZ)" $(FUZZ)
 
+# Those that end within minutes in an interpreter, some of which leak text on purpose; no test with processes, sockets or megabytes in it does, or can run there at all.
+MIRI_TESTS := handler::process protocol::block protocol::conversation protocol::message protocol::reply \
+	protocol::stream::tests::a_chunk protocol::whole trace:: runtime::invocation --skip the_value_of_a_response
+
+.PHONY: miri
+miri: ## run the unit tests of what parses, and of the pointers for execve, under Miri (needs miri and rust-src of a nightly Rust)
+	$(call say,running unit tests under Miri)
+	@cargo +nightly miri --version >/dev/null || { echo "    missing: rustup component add miri rust-src --toolchain nightly"; exit 1; }
+	@PROPTEST_CASES=4 MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-ignore-leaks" cargo +nightly miri test --locked --lib --target-dir $(TARGET)/miri -- $(MIRI_TESTS)
+
 .PHONY: bench
 bench: bench-tools ## measure the shipped binary beside its peers, in about 15 minutes; ROUNDS=5 by default, QUICK=1 for a tenth
 	$(call say,measuring)
