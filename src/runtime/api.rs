@@ -91,8 +91,8 @@ pub struct Api {
     origin: Url,
     next: Url,
     logs: Logs,
-    /// For the limit of a call. Taken out while it is in use.
-    timer: RefCell<Timer>,
+    /// For the limits of calls: those that are not in use.
+    timers: RefCell<Vec<Timer>>,
 }
 
 impl Api {
@@ -123,7 +123,7 @@ impl Api {
             next: origin.clone(),
             origin,
             logs,
-            timer: RefCell::default(),
+            timers: RefCell::default(),
         };
         api.next = api.url("/2018-06-01/runtime/invocation/next");
         Ok(api)
@@ -278,7 +278,7 @@ impl Api {
     /// A call that is answered at once as a rule. One that is not counts as a transport fault.
     async fn within_limit<T>(&self, call: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
         let mut call = std::pin::pin!(call);
-        let mut timer = self.timer.take();
+        let mut timer = self.timers.borrow_mut().pop().unwrap_or_default();
         // The environment may be frozen between a report and its answer. When it is thawed the limit has passed and the answer is
         // there; the second wait lets it be read.
         let mut outcome = None;
@@ -292,7 +292,7 @@ impl Api {
                 break;
             }
         }
-        self.timer.replace(timer);
+        self.timers.borrow_mut().push(timer);
         outcome.unwrap_or_else(|| Err(Trouble::Transport(format!("no answer came within {} s", ANSWER.as_secs()))))
     }
 
