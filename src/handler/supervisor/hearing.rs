@@ -376,7 +376,7 @@ impl Supervisor {
 
     fn too_large(&self, id: &str, size: Option<usize>) -> Conclusion {
         let lines = self.handler.as_ref().map(|handler| {
-            let in_flight = handler.debts.in_flight.iter().find(|in_flight| in_flight.request_id == id);
+            let in_flight = handler.debts.in_flight.iter().find(|in_flight| *in_flight.request_id == *id);
             handler.tail.lines(in_flight.map_or(0, |in_flight| in_flight.lines_before))
         });
         Conclusion::Error(Fault::ResponseSizeTooLarge { size }.document(lines.unwrap_or_default()))

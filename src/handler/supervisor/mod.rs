@@ -71,7 +71,7 @@ enum Event {
 /// The rest of a reply that is too large is being read; `/next` waits for it.
 #[derive(Debug)]
 struct Settling {
-    request_id: String,
+    request_id: Rc<str>,
     done: oneshot::Sender<()>,
     pipe: Pipe,
     due: Instant,
@@ -91,7 +91,7 @@ pub struct Supervisor {
     waiting: VecDeque<InFlight>,
     settling: Vec<Settling>,
     /// The request id that log lines belong to, where it is known.
-    logging_for: Option<String>,
+    logging_for: Option<Rc<str>>,
     /// When the starting handler's stdin is looked at next.
     probe_due: Option<Instant>,
     /// Until the handler is ready or this has come, `/next` is not called.
