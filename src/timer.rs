@@ -81,6 +81,7 @@ mod descriptor {
     use std::time::{Duration, Instant};
 
     use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
+    use tokio::io::AsyncReadExt;
     use tokio::net::unix::pipe::Receiver;
 
     /// A descriptor that becomes readable at an instant. To the event loop it is like the reading end of a pipe.
@@ -103,16 +104,11 @@ mod descriptor {
             Ok(())
         }
 
-        pub(super) async fn gone_off(&self) {
-            let mut times = [0; size_of::<u64>()];
-            while self.0.readable().await.is_ok() {
-                // What the event loop has heard may be of the time before it was armed anew.
-                if !self.0.try_read(&mut times).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-                    return;
-                }
+        pub(super) async fn gone_off(&mut self) {
+            // What there is to read is how often it has gone off. There is no error but that the event loop is gone.
+            if self.0.read(&mut [0; size_of::<u64>()]).await.is_err() {
+                std::future::pending().await
             }
-            // The event loop is gone.
-            std::future::pending().await
         }
     }
 }

@@ -6,8 +6,12 @@
 #[must_use]
 pub fn traceparent(header: &str) -> Option<String> {
     let (mut root, mut parent, mut sampled) = (None, None, None);
-    for part in header.split(';') {
-        let Some((key, value)) = part.split_once('=') else { continue };
+    // Every invocation has one: the standard library's search for a character takes its time to begin.
+    let mut next = Some(header);
+    while let Some(text) = next {
+        let (part, others) = split(text, b';').map_or((text, None), |(part, others)| (part, Some(others)));
+        next = others;
+        let Some((key, value)) = split(part, b'=') else { continue };
         let place = match key.trim() {
             "Root" => &mut root,
             "Parent" => &mut parent,
@@ -29,9 +33,16 @@ pub fn traceparent(header: &str) -> Option<String> {
     Some(text)
 }
 
+/// What is before the first of these, which are ASCII, and what is behind it.
+fn split(text: &str, at: u8) -> Option<(&str, &str)> {
+    let found = memchr::memchr(at, text.as_bytes())?;
+    Some((&text[..found], &text[found + 1..]))
+}
+
 /// Whether the text is exactly so many hexadecimal digits.
 fn is_hex(text: &str, digits: usize) -> bool {
-    text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    // Every byte is looked at, so that several can be at once.
+    text.len() == digits && text.bytes().fold(true, |so_far, byte| so_far & byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]

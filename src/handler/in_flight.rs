@@ -20,7 +20,7 @@ const NO_DEADLINE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct InFlight {
     /// The invocation's request id.
-    pub request_id: String,
+    pub request_id: Rc<str>,
     /// What the handler gets.
     pub delivery: Delivery,
     /// The time it was given; `None` where there is no deadline to enforce.
@@ -58,7 +58,7 @@ pub enum Conclusion {
 
 impl InFlight {
     /// An invocation that has arrived now.
-    pub fn new(request_id: String, delivery: Delivery, budget: Option<Budget>, answer: oneshot::Sender<Answer>) -> Self {
+    pub fn new(request_id: Rc<str>, delivery: Delivery, budget: Option<Budget>, answer: oneshot::Sender<Answer>) -> Self {
         let due = budget.map(|budget| Instant::now() + budget.for_handler());
         let owed = Owed::Answer(answer);
         Self { request_id, delivery, budget, due, starts_at: 0, lines_before: 0, answers_before: 0, owed }

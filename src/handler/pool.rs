@@ -56,20 +56,20 @@ pub struct Room {
     /// Its handler gets no new event.
     pub is_closed: Cell<bool>,
     /// The request ids that take its places: in flight, on their way to it, or waited for though they are over.
-    taken: RefCell<Vec<String>>,
+    taken: RefCell<Vec<Rc<str>>>,
 }
 
 impl Room {
     /// Another attempt at the same request can't be told from it by its id, so it needs another handler.
     fn takes(&self, request_id: &str) -> bool {
         let taken = self.taken.borrow();
-        !self.is_closed.get() && taken.len() < self.capacity.get() && !taken.iter().any(|taken| taken == request_id)
+        !self.is_closed.get() && taken.len() < self.capacity.get() && !taken.iter().any(|taken| **taken == *request_id)
     }
 
     /// An invocation takes no place in it any more.
     pub fn release(&self, request_id: &str) {
         let mut taken = self.taken.borrow_mut();
-        if let Some(at) = taken.iter().position(|taken| taken == request_id) {
+        if let Some(at) = taken.iter().position(|taken| **taken == *request_id) {
             taken.swap_remove(at);
         }
     }
@@ -176,7 +176,7 @@ impl Pool {
     pub fn invoke(self: &Rc<Self>, invocation: &Invocation, answer: oneshot::Sender<Answer>) {
         let budget = invocation.deadline_ms.and_then(|deadline| Budget::new(deadline, epoch_ms(), self.config.deadline_margin));
         match self.encoder.deliver(invocation) {
-            Ok(delivery) => self.place(InFlight::new(invocation.request_id.clone(), delivery, budget, answer)),
+            Ok(delivery) => self.place(InFlight::new(invocation.request_id.as_str().into(), delivery, budget, answer)),
             // No handler is the wiser.
             Err(fault) => drop(answer.send(Answer::at_once(Outcome::Error(fault.document(Vec::new()))))),
         }

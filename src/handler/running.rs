@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use bytes::Bytes;
 
@@ -78,19 +79,19 @@ pub struct Debts {
     /// It was given them, and an answer is owed.
     pub in_flight: Vec<InFlight>,
     /// Nobody waits for their answers any more, but it still works on them.
-    pub late: Vec<String>,
-    past: VecDeque<String>,
+    pub late: Vec<Rc<str>>,
+    past: VecDeque<Rc<str>>,
 }
 
 impl Debts {
     /// The invocation of this id.
     pub fn get_mut(&mut self, id: &str) -> Option<&mut InFlight> {
-        self.in_flight.iter_mut().find(|in_flight| in_flight.request_id == id)
+        self.in_flight.iter_mut().find(|in_flight| *in_flight.request_id == *id)
     }
 
     /// Takes the invocation of this id out: it is about to be answered, and late replies to it are known.
     pub fn take(&mut self, id: &str) -> Option<InFlight> {
-        let at = self.in_flight.iter().position(|in_flight| in_flight.request_id == id)?;
+        let at = self.in_flight.iter().position(|in_flight| *in_flight.request_id == *id)?;
         let in_flight = self.in_flight.swap_remove(at);
         self.remember(in_flight.request_id.clone());
         Some(in_flight)
@@ -107,12 +108,12 @@ impl Debts {
 
     /// Its late reply has come. Returns whether it was waited for.
     pub fn has_come_late(&mut self, id: &str) -> bool {
-        let at = self.late.iter().position(|late| late == id);
+        let at = self.late.iter().position(|late| **late == *id);
         at.map(|at| self.late.swap_remove(at)).is_some()
     }
 
     /// Notes that the handler owes no answer to this invocation any more.
-    fn remember(&mut self, request_id: String) {
+    fn remember(&mut self, request_id: Rc<str>) {
         if self.past.len() == REMEMBERED {
             self.past.pop_front();
         }
@@ -122,11 +123,11 @@ impl Debts {
 
 impl Owed for Debts {
     fn standing(&self, id: &str) -> Standing {
-        match self.in_flight.iter().find(|in_flight| in_flight.request_id == id) {
+        match self.in_flight.iter().find(|in_flight| *in_flight.request_id == *id) {
             Some(in_flight) => Standing::InFlight { streaming: in_flight.is_streaming() },
             // The latest are the likeliest.
-            None if self.late.iter().any(|late| late == id) => Standing::Past,
-            None if self.past.iter().rev().any(|past| past == id) => Standing::Past,
+            None if self.late.iter().any(|late| **late == *id) => Standing::Past,
+            None if self.past.iter().rev().any(|past| **past == *id) => Standing::Past,
             None => Standing::Unknown,
         }
     }

@@ -51,14 +51,12 @@ impl Stdin {
         self.broken
     }
 
-    /// Puts a message behind what is still to be written, and writes what the pipe takes at once (nothing as long as the reactor has
-    /// not seen the pipe; [`Self::write`] goes on).
+    /// Puts a message behind what is still to be written. [`Self::write_at_once`] and [`Self::write`] write it, with others perhaps.
     ///
     /// Returns how many bytes were or will be before it, by which [`Self::is_untouched`] knows it.
     pub fn send(&mut self, message: Message) -> u64 {
         let before = self.written + self.queue.iter().map(|part| part.len() as u64).sum::<u64>();
         self.queue.extend(message.into_iter().filter(|part| !part.is_empty()));
-        self.write_some();
         before
     }
 
@@ -137,10 +135,11 @@ impl Stdin {
             }
             _ => return std::future::pending().await,
         }
-        self.write_some();
+        self.write_at_once();
     }
 
-    fn write_some(&mut self) {
+    /// Writes what the pipe takes at once: nothing as long as the reactor has not seen the pipe.
+    pub fn write_at_once(&mut self) {
         while let Some(pipe) = &self.pipe
             && !self.queue.is_empty()
             && !self.broken
@@ -242,6 +241,20 @@ mod tests {
         assert!(!stdin.is_untouched(two));
         take(&reader, 10);
         assert!(stdin.is_read());
+    }
+
+    #[tokio::test]
+    async fn messages_that_are_sent_together_are_written_together() {
+        let (mut stdin, reader) = stdin();
+        send(&mut stdin, "one\n").await;
+        take(&reader, 4);
+        let befores = ["two\n", "three\n"].map(|message| stdin.send(vec![Bytes::from_static(message.as_bytes())]));
+        assert_eq!(befores, [4, 8]);
+        assert_eq!(rustix::io::ioctl_fionread(&reader).unwrap(), 0, "nothing is written yet");
+        assert!(stdin.is_untouched(4) && stdin.is_untouched(8) && !stdin.is_read());
+        stdin.write_at_once();
+        assert!(stdin.is_written());
+        assert_eq!(take(&reader, 100), b"two\nthree\n");
     }
 
     #[tokio::test]

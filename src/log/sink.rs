@@ -109,6 +109,12 @@ impl Sink {
     }
 
     fn append(&mut self, bytes: &[u8]) {
+        let (length, capacity) = (self.pending.len(), self.pending.capacity());
+        if length + bytes.len() > capacity.max(ENOUGH) {
+            // All at once: growing step by step may copy each time, and then the old one and the new one are there side by side.
+            // Only what is written to takes memory.
+            self.pending.reserve_exact(bytes.len().max((MOST + 2 * ENOUGH).saturating_sub(length)));
+        }
         self.pending.extend_from_slice(bytes);
         self.queued += bytes.len() as u64;
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::channel::Channel;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, TRAILER};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, TRAILER, USER_AGENT};
 use reqwest::{Body, Client, Method, Request, RequestBuilder, Response, StatusCode, Url};
 use thiserror::Error;
 
@@ -42,6 +42,8 @@ const EXTENSION_NAME: &str = "lambda-extension-name";
 const EXTENSION_ID: &str = "lambda-extension-identifier";
 const INVOCATION_ID: &str = "lambda-runtime-invocation-id";
 const RESPONSE_MODE: &str = "lambda-runtime-function-response-mode";
+const CLIENT: HeaderValue = HeaderValue::from_static(concat!("lambda-bootstrap/", env!("CARGO_PKG_VERSION")));
+const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// The Runtime API can't be used any more, or not at all; the runtime can't go on.
@@ -84,8 +86,9 @@ const ORIGIN: &str = "http://api";
 pub struct Api {
     client: RefCell<Client>,
     peer: Arc<Peer>,
-    /// What the `Host` header says.
-    host: HeaderValue,
+    /// What every request says, with what the client would add and so finds there; and what one with JSON says.
+    headers: HeaderMap,
+    json_headers: HeaderMap,
     /// The path of the address, where it has one.
     prefix: String,
     origin: Url,
@@ -113,12 +116,20 @@ impl Api {
         let name = base.host_str().unwrap_or_default();
         let host = base.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"));
         let host = HeaderValue::try_from(host).map_err(|error| odd(&error))?;
+        // Room for what is added later, so that it need not grow.
+        let mut headers = HeaderMap::with_capacity(6);
+        headers.insert(HOST, host);
+        headers.insert(USER_AGENT, CLIENT);
+        headers.insert(ACCEPT, ANYTHING);
+        let mut json_headers = headers.clone();
+        json_headers.insert(CONTENT_TYPE, JSON);
         let origin = Url::parse(ORIGIN).map_err(|error| odd(&error))?;
         let peer = Arc::new(Peer(format!("{name}:{}", base.port().unwrap_or(80))));
         let mut api = Self {
             client: RefCell::new(client(&peer)?),
             peer,
-            host,
+            headers,
+            json_headers,
             prefix: base.path().trim_end_matches('/').to_owned(),
             next: origin.clone(),
             origin,
@@ -257,7 +268,7 @@ impl Api {
 
     /// The URL of a report: `/next`'s with another end, so that only that is parsed.
     fn url_of(&self, request_id: &str, method: &str) -> Url {
-        let end = format!("{request_id}/{method}");
+        let end = [request_id, "/", method].concat();
         // A request id has no character that would make this anything but a path.
         self.next.join(&end).unwrap_or_else(|_| self.url(&format!("/2018-06-01/runtime/invocation/{end}")))
     }
@@ -265,7 +276,7 @@ impl Api {
     /// A request without a body and with the headers that every one has.
     fn request(&self, method: Method, url: Url) -> Request {
         let mut request = Request::new(method, url);
-        request.headers_mut().insert(HOST, self.host.clone());
+        *request.headers_mut() = self.headers.clone();
         request
     }
 
@@ -331,8 +342,8 @@ impl Api {
     ) {
         let attempt = || {
             self.within_limit(async {
-                let mut request = self.request(Method::POST, url.clone());
-                request.headers_mut().insert(CONTENT_TYPE, JSON);
+                let mut request = Request::new(Method::POST, url.clone());
+                *request.headers_mut() = self.json_headers.clone();
                 request.headers_mut().extend(headers.clone());
                 *request.body_mut() = Some(body.clone().into());
                 let response = self.call(request).await?;
@@ -408,7 +419,6 @@ impl Resolve for Peer {
 fn client(peer: &Arc<Peer>) -> Result<Client, Gone> {
     Client::builder()
         .dns_resolver(peer.clone())
-        .user_agent(concat!("lambda-bootstrap/", env!("CARGO_PKG_VERSION")))
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .http1_only()

@@ -47,6 +47,27 @@ fn wait_dropped(run: &Run, id: &str) {
     run.wait("a warning about a late reply", || dropped(&run.log()).then_some(()));
 }
 
+/// The handler logs and replies while bootstrap reads, so that a reply is read again and again with those before it, and its log line
+/// is one that the event loop has not heard of.
+#[test]
+fn what_was_logged_before_each_of_many_replies_is_out_before_its_report() {
+    for reply_fd in [1, 3] {
+        let program = format!(
+            "import json,os,sys\nos.write(1,b'{{\"ready\":true,\"concurrency\":8}}\\n')\nfor l in sys.stdin:\n i=json.loads(l)['id']\n \
+             os.write(2,('logged by '+i+'\\n').encode())\n \
+             os.write({reply_fd},('{{\"id\":\"'+i+'\",\"response\":1}}\\n').encode())\n"
+        );
+        let setup = Setup::new().arg("python3").arg("-c").arg(&program).concurrency(8).env("BOOTSTRAP_READY", "message");
+        let run = setup.start();
+        let ids: Vec<String> = (0..2000).map(|_| run.push("1")).collect();
+        for id in ids {
+            let report = run.report_of(&id);
+            assert_eq!(report.response(), "1");
+            assert!(run.log_before(&report).contains(&format!("logged by {id}\n")), "{id} on descriptor {reply_fd}");
+        }
+    }
+}
+
 #[test]
 fn so_many_calls_to_next_are_in_flight() {
     for n in [1, 2, 5] {

@@ -47,6 +47,9 @@ impl Supervisor {
 
     /// Deals with every line that was read.
     fn take_lines(&mut self, pipe: Pipe) {
+        if pipe != Pipe::Stderr {
+            self.has_read_logs = false;
+        }
         if pipe == Pipe::Reply && self.channel(pipe).is_some_and(|channel| !channel.rest().is_empty()) {
             self.heard_reply_fd();
         }
@@ -88,10 +91,13 @@ impl Supervisor {
     }
 
     /// The same, unless its bytes would wait for the Runtime API: a handler that goes on and on would then fill the memory.
-    fn read_unless_congested(&mut self, pipe: Pipe) {
-        if self.handler.as_ref().is_some_and(|handler| !handler.is_congested_on(pipe)) {
+    /// Returns whether that was so.
+    fn read_unless_congested(&mut self, pipe: Pipe) -> bool {
+        let may_read = self.handler.as_ref().is_some_and(|handler| !handler.is_congested_on(pipe));
+        if may_read {
             self.read_what_is_there(pipe);
         }
+        may_read
     }
 
     /// A channel has been closed: what came after its last newline counts as a line.
@@ -277,11 +283,15 @@ impl Supervisor {
 
     /// What was printed before a reply on stdout has been read with it; before one on descriptor 3 it may not have been, and what
     /// was written to stderr is somewhere else in any case.
+    ///
+    /// Replies that were read together have been written by then, and what was logged before them too: the first one's log is all's.
     fn read_logs_before(&mut self, pipe: Pipe) {
-        if pipe != Pipe::Stdout {
-            self.read_unless_congested(Pipe::Stdout);
+        if self.has_read_logs {
+            return;
         }
+        let is_stdout_read = pipe == Pipe::Stdout || self.read_unless_congested(Pipe::Stdout);
         self.read_what_is_there(Pipe::Stderr);
+        self.has_read_logs = is_stdout_read;
     }
 
     /// A malformed reply ends its invocation. A handler that owes others too may still answer these.
@@ -366,7 +376,7 @@ impl Supervisor {
 
     fn too_large(&self, id: &str, size: Option<usize>) -> Conclusion {
         let lines = self.handler.as_ref().map(|handler| {
-            let in_flight = handler.debts.in_flight.iter().find(|in_flight| in_flight.request_id == id);
+            let in_flight = handler.debts.in_flight.iter().find(|in_flight| *in_flight.request_id == *id);
             handler.tail.lines(in_flight.map_or(0, |in_flight| in_flight.lines_before))
         });
         Conclusion::Error(Fault::ResponseSizeTooLarge { size }.document(lines.unwrap_or_default()))

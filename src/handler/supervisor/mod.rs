@@ -71,7 +71,7 @@ enum Event {
 /// The rest of a reply that is too large is being read; `/next` waits for it.
 #[derive(Debug)]
 struct Settling {
-    request_id: String,
+    request_id: Rc<str>,
     done: oneshot::Sender<()>,
     pipe: Pipe,
     due: Instant,
@@ -91,7 +91,7 @@ pub struct Supervisor {
     waiting: VecDeque<InFlight>,
     settling: Vec<Settling>,
     /// The request id that log lines belong to, where it is known.
-    logging_for: Option<String>,
+    logging_for: Option<Rc<str>>,
     /// When the starting handler's stdin is looked at next.
     probe_due: Option<Instant>,
     /// Until the handler is ready or this has come, `/next` is not called.
@@ -100,6 +100,8 @@ pub struct Supervisor {
     linger: Option<Instant>,
     /// In the shutdown phase: when the grace period is over.
     stop_due: Option<Instant>,
+    /// Whether all that was logged before the replies that were read last has been read too.
+    has_read_logs: bool,
     /// Told when a stream's chunks are no longer too many.
     relief: Rc<Notify>,
     timer: Timer,
@@ -122,6 +124,7 @@ impl Supervisor {
             init_due: None,
             linger: None,
             stop_due: None,
+            has_read_logs: false,
             relief: Rc::default(),
             timer: Timer::default(),
         }
@@ -135,16 +138,16 @@ impl Supervisor {
         }
         loop {
             match self.next().await {
-                Event::Request(Request::Invoke(in_flight)) => self.invoke(*in_flight),
-                Event::Request(Request::Stop) => self.stop(),
+                Event::Request(request) => self.requests(request),
                 Event::Read(pipe) => self.read(pipe),
                 Event::Exited(exit) => self.exited(exit),
                 Event::Alarm => self.alarms(),
                 Event::Drained => self.drained(),
-                Event::Progress => self.look_at_stdin(),
+                Event::Progress => {}
                 Event::Over => break,
             }
             self.look_at_retirement();
+            self.write_messages();
             self.logs.write();
         }
         // That no process is left may be seen before its exit is told, and its exit may be what answers.
@@ -465,6 +468,7 @@ impl Supervisor {
         self.init_due = None;
         self.linger = None;
         self.settling.clear();
+        self.write_messages();
         if let Some(handler) = &mut self.handler {
             handler.stdin.close();
             handler.process.terminate();
@@ -472,6 +476,22 @@ impl Supervisor {
     }
 
     // Invocations.
+
+    /// Deals with all requests that have come, so that their messages go out in one piece. There are no more of them than
+    /// invocations can be in flight.
+    fn requests(&mut self, first: Request) {
+        let mut next = Some(first);
+        while let Some(request) = next {
+            match request {
+                Request::Invoke(in_flight) => self.invoke(*in_flight),
+                Request::Stop => self.stop(),
+            }
+            next = self.requests.try_recv().ok();
+            if next.is_some() {
+                self.look_at_retirement();
+            }
+        }
+    }
 
     fn invoke(&mut self, in_flight: InFlight) {
         // What had come when this event did is no answer to it and no part of its log: a repeated reply, perhaps to the attempt
@@ -531,16 +551,16 @@ impl Supervisor {
                 in_flight.starts_at = handler.stdin.send(message.clone());
             }
             handler.debts.in_flight.push(in_flight);
-            self.look_at_stdin();
             if self.handler.as_ref().is_some_and(Running::has_no_reply_channel) {
                 self.linger.get_or_insert_with(|| Instant::now() + LINGER);
             }
         }
     }
 
-    /// Notices that the handler has closed its stdin.
-    fn look_at_stdin(&mut self) {
-        let Some(handler) = &self.handler else { return };
+    /// Writes what the handler's stdin takes at once, and notices that the handler has closed it.
+    fn write_messages(&mut self) {
+        let Some(handler) = &mut self.handler else { return };
+        handler.stdin.write_at_once();
         if handler.stdin.is_broken() && handler.debts.any() {
             self.linger.get_or_insert_with(|| Instant::now() + LINGER);
         }

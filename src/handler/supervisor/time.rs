@@ -171,7 +171,7 @@ impl Supervisor {
         if handler.wants_cancel {
             handler.stdin.send(message::cancel(request_id, "deadline"));
         }
-        handler.debts.late.push(request_id.to_owned());
+        handler.debts.late.push(in_flight.request_id.clone());
         if !has_answered_since {
             // It may answer the others still, or do nothing any more: then each new event would only wait for its own deadline.
             handler.is_stuck = true;
