@@ -27,6 +27,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 
+use crate::bench::Condition;
 use crate::results::Results;
 use crate::targets::{Programs, Target};
 
@@ -41,7 +42,7 @@ enum Task {
     /// Measure every target, print the tables and write them as JSON.
     Bench {
         #[command(flatten)]
-        machine: Machine,
+        comparison: Comparison,
         #[command(flatten)]
         programs: Binaries,
         #[arg(long, default_value_t = 5)]
@@ -49,14 +50,9 @@ enum Task {
         /// A tenth of the events.
         #[arg(long)]
         quick: bool,
-        /// Measure these targets alone, by their keys in the JSON.
-        #[arg(long, value_delimiter = ',')]
-        only: Vec<String>,
         /// Measure under these conditions alone: 1kb, 100kb, 5.5mb, start, concurrency.
         #[arg(long, value_delimiter = ',')]
         conditions: Vec<String>,
-        #[arg(long)]
-        json: PathBuf,
         /// What the tables say made them.
         #[arg(long, default_value = "speed bench")]
         command: String,
@@ -64,7 +60,7 @@ enum Task {
     /// Measure the Java example beside the naive Java runtime, from the first event to the ten thousandth.
     Java {
         #[command(flatten)]
-        machine: Machine,
+        comparison: Comparison,
         #[arg(long)]
         bootstrap: PathBuf,
         /// The folder of the example, and that of the naive runtime, with what their Makefiles make.
@@ -77,11 +73,6 @@ enum Task {
         echo: PathBuf,
         #[arg(long, default_value_t = 7)]
         rounds: usize,
-        /// Measure these targets alone, by their keys in the JSON.
-        #[arg(long, value_delimiter = ',')]
-        only: Vec<String>,
-        #[arg(long)]
-        json: PathBuf,
         #[arg(long, default_value = "speed java")]
         command: String,
     },
@@ -144,6 +135,58 @@ enum Task {
     },
 }
 
+/// What every measurement of targets beside each other has.
+#[derive(Args)]
+struct Comparison {
+    #[command(flatten)]
+    machine: Machine,
+    /// Measure these targets alone, by their keys in the JSON.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    #[arg(long)]
+    json: PathBuf,
+}
+
+impl Comparison {
+    /// Measures what is wanted of these, saves it and prints the report. `about` is about all of it but the scenarios.
+    fn measure(&self, mut conditions: Vec<Condition>, about: About, report: fn(&Results) -> String) -> Result<bool> {
+        for condition in &mut conditions {
+            condition.targets.retain(|(target, _)| self.only.is_empty() || self.only.iter().any(|key| key == target.key));
+            targets::look(&condition.targets.iter().map(|(target, _)| target.clone()).collect::<Vec<_>>())?;
+        }
+        conditions.retain(|condition| !condition.targets.is_empty());
+        if conditions.is_empty() {
+            bail!("no target is left to measure; see --only and --conditions");
+        }
+        let pinned_to = self.machine.prepare()?;
+        let before = system::load();
+        let (scenarios, failed) = bench::measure(conditions);
+        let results = Results {
+            command: about.command,
+            version: version(&about.bootstrap)?,
+            machine: system::machine(),
+            pinned_to,
+            load: [before, system::load()],
+            rounds: about.rounds,
+            static_bytes: fs::metadata(&about.bootstrap)?.len(),
+            dynamic_bytes: about.dynamic.map_or(Ok(0), |path| fs::metadata(path).map(|file| file.len()))?,
+            scenarios,
+        };
+        save(&self.json, &results)?;
+        print!("{}", report(&results));
+        println!("\nevery run: {}", self.json.display());
+        Ok(!failed)
+    }
+}
+
+/// What is measured, and how.
+struct About {
+    command: String,
+    rounds: usize,
+    bootstrap: PathBuf,
+    dynamic: Option<PathBuf>,
+}
+
 #[derive(Args)]
 struct Machine {
     /// The processor that everything is pinned to; the last one, if not given.
@@ -192,7 +235,7 @@ fn main() -> ExitCode {
 /// Tells whether all went well.
 fn perform(task: Task) -> Result<bool> {
     match task {
-        Task::Bench { machine, programs, rounds, quick, only, conditions: which, json, command } => {
+        Task::Bench { comparison, programs, rounds, quick, conditions: which, command } => {
             let programs = Programs {
                 bootstrap: absolute(&programs.bootstrap)?,
                 dynamic: programs.dynamic.as_deref().map(absolute).transpose()?,
@@ -200,64 +243,18 @@ fn perform(task: Task) -> Result<bool> {
             };
             let mut conditions = bench::conditions(&programs, rounds, if quick { 0.1 } else { 1.0 });
             conditions.retain(|condition| which.is_empty() || which.iter().any(|key| key == condition.key));
-            for condition in &mut conditions {
-                condition.targets.retain(|(target, _)| only.is_empty() || only.iter().any(|key| key == target.key));
-                targets::look(&condition.targets.iter().map(|(target, _)| target.clone()).collect::<Vec<_>>())?;
-            }
-            conditions.retain(|condition| !condition.targets.is_empty());
-            if conditions.is_empty() {
-                bail!("no target is left to measure; see --only and --conditions");
-            }
-            let pinned_to = machine.prepare()?;
-            let before = system::load();
-            let (scenarios, failed) = bench::measure(conditions);
-            let results = Results {
-                command,
-                version: version(&programs.bootstrap)?,
-                machine: system::machine(),
-                pinned_to,
-                load: [before, system::load()],
-                rounds,
-                static_bytes: fs::metadata(&programs.bootstrap)?.len(),
-                dynamic_bytes: programs.dynamic.as_ref().map_or(Ok(0), |path| fs::metadata(path).map(|m| m.len()))?,
-                scenarios,
-            };
-            save(&json, &results)?;
-            print!("{}", table::report(&results));
-            println!("\nevery run: {}", json.display());
-            Ok(!failed)
+            let about = About { command, rounds, bootstrap: programs.bootstrap, dynamic: programs.dynamic };
+            comparison.measure(conditions, about, table::report)
         }
-        Task::Java { machine, bootstrap, example, naive, echo, rounds, only, json, command } => {
+        Task::Java { comparison, bootstrap, example, naive, echo, rounds, command } => {
             let programs = java::Programs {
                 bootstrap: absolute(&bootstrap)?,
                 example: absolute(&example)?,
                 naive: absolute(&naive)?,
                 echo: absolute(&echo)?,
             };
-            let mut conditions = java::conditions(&programs, rounds)?;
-            for condition in &mut conditions {
-                condition.targets.retain(|(target, _)| only.is_empty() || only.iter().any(|key| key == target.key));
-                targets::look(&condition.targets.iter().map(|(target, _)| target.clone()).collect::<Vec<_>>())?;
-            }
-            conditions.retain(|condition| !condition.targets.is_empty());
-            let pinned_to = machine.prepare()?;
-            let before = system::load();
-            let (scenarios, failed) = bench::measure(conditions);
-            let results = Results {
-                command,
-                version: version(&programs.bootstrap)?,
-                machine: system::machine(),
-                pinned_to,
-                load: [before, system::load()],
-                rounds,
-                static_bytes: fs::metadata(&programs.bootstrap)?.len(),
-                dynamic_bytes: 0,
-                scenarios,
-            };
-            save(&json, &results)?;
-            print!("{}", java::report(&results));
-            println!("\nevery run: {}", json.display());
-            Ok(!failed)
+            let conditions = java::conditions(&programs, rounds)?;
+            comparison.measure(conditions, About { command, rounds, bootstrap: programs.bootstrap, dynamic: None }, java::report)
         }
         Task::Growth { machine, bootstrap, rounds, quick, json, command } => {
             let bootstrap = absolute(&bootstrap)?;
