@@ -119,10 +119,15 @@ mod tests {
 
     use super::*;
 
+    /// One with the clock of this system, and one with the event loop's own.
+    fn both() -> [Timer; 2] {
+        let sleep = Clock::Sleep(Box::pin(tokio::time::sleep(Duration::ZERO)));
+        [Timer::default(), Timer { clock: Some(sleep), armed_for: None }]
+    }
+
     #[tokio::test]
     async fn no_instant_is_missed_or_told_early() {
-        let sleeping = || Timer { clock: Some(Clock::Sleep(Box::pin(tokio::time::sleep(Duration::ZERO)))), armed_for: None };
-        for mut timer in [Timer::default(), sleeping()] {
+        for mut timer in both() {
             let start = Instant::now();
             // A later one is given up for an earlier one, and the other way round.
             for milliseconds in [60, 5, 40, 20, 1] {
@@ -135,6 +140,17 @@ mod tests {
                 timer.until(due).await;
                 assert!(Instant::now() >= due);
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_earlier_instant_does_not_wait_for_a_later_one() {
+        for mut timer in both() {
+            let start = Instant::now();
+            let later = timer.until(start + Duration::from_secs(3600));
+            assert!(tokio::time::timeout(Duration::from_millis(1), later).await.is_err());
+            let earlier = timer.until(start + Duration::from_millis(10));
+            assert!(tokio::time::timeout(Duration::from_secs(60), earlier).await.is_ok());
         }
     }
 

@@ -167,8 +167,9 @@ impl Stdin {
         }
     }
 
-    /// Ends the stream; what was not written yet is dropped.
+    /// Ends the stream, after what the pipe takes at once; what else was not written yet is dropped.
     pub fn close(&mut self) {
+        self.write_at_once();
         self.pipe = None;
         self.queue.clear();
     }
@@ -255,6 +256,16 @@ mod tests {
         stdin.write_at_once();
         assert!(stdin.is_written());
         assert_eq!(take(&reader, 100), b"two\nthree\n");
+    }
+
+    #[tokio::test]
+    async fn what_was_sent_is_written_before_the_end() {
+        let (mut stdin, reader) = stdin();
+        send(&mut stdin, "one\n").await;
+        stdin.send(vec![Bytes::from_static(b"two\n")]);
+        stdin.close();
+        assert_eq!(take(&reader, 100), b"one\ntwo\n");
+        assert_eq!(take(&reader, 100), b"");
     }
 
     #[tokio::test]

@@ -468,7 +468,6 @@ impl Supervisor {
         self.init_due = None;
         self.linger = None;
         self.settling.clear();
-        self.write_messages();
         if let Some(handler) = &mut self.handler {
             handler.stdin.close();
             handler.process.terminate();
